@@ -286,6 +286,7 @@ class EmotionEstimate:
     modality_variance: Float32
     """(M, C); infinite where a modality is absent."""
     evidence: Evidence
+    complete: bool
 
 
 Status = Literal["active", "inactive", "unsure"]
@@ -316,7 +317,8 @@ class EmotionState:
     revision: int
     labels: Mapping[str, LabelState]
     reason: Reason | None
-    evidence: Evidence | None
+    complete: bool
+    """As in ``AlignedWindow``."""
 
 
 Data = (

@@ -1,0 +1,197 @@
+"""Configuration: TOML files, checked before anything starts; an unknown key is an error."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from stream.errors import ConfigError
+
+CONSENT_VERSION = "1"
+"""Changes whenever the text that people agree to changes."""
+
+Purpose = Literal["self_view", "research", "personal_training", "media_analysis", "medical_safety"]
+"""What the estimates are for. Work and school are no choices: the law forbids it there."""
+
+Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+Seconds = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
+
+
+class Section(BaseModel):
+    """Strict: no unknown keys, no silent conversion, not changed after loading."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class Consent(Section):
+    """What a person agreed to have analysed."""
+
+    version: str = CONSENT_VERSION
+    face: bool = False
+    voice: bool = False
+    words: bool = False
+
+    @property
+    def any(self) -> bool:
+        return self.face or self.voice or self.words
+
+
+class WindowConfig(Section):
+    """Sliding windows, in seconds."""
+
+    width: Seconds = 3.0
+    hop: Seconds = 0.25
+    max_wait: Seconds = 0.4
+    """How long after its end a live window waits for a source that lags."""
+
+
+class AnalysisConfig(Section):
+    """How much is looked at, and how."""
+
+    frames_per_second: Annotated[float, Field(ge=1.0, le=12.5)] = 10.0
+    faces: Annotated[int, Field(ge=1, le=8)] = 2
+    max_width: Annotated[int, Field(ge=160, le=1920)] = 640
+    language: str | None = "en"
+    """ISO 639-1 code; none: detected per segment (needs a multilingual model)."""
+    asr_model: Literal["whisper-tiny.en", "whisper-base"] = "whisper-tiny.en"
+    max_segment: Seconds = 2.0
+    """Speech is sent to transcription in segments of at most this many seconds."""
+    words: bool = True
+    """False: no transcription (e.g. a language that the text encoder does not know)."""
+
+
+class DeviceConfig(Section):
+    lddu: Literal["auto", "cpu", "cuda"] = "auto"
+    asr: Literal["auto", "cpu", "cuda"] = "auto"
+    threads: Annotated[int, Field(ge=1, le=64)] = 1
+    """CPU threads per engine."""
+
+
+class GateConfig(Section):
+    """When a label is shown as active, inactive or not sure; see ``workers.smooth``."""
+
+    smoothing: Annotated[float, Field(ge=0.0, allow_inf_nan=False)] = 0.6
+    """Time constant in seconds; 0: none."""
+    max_sd: Seconds = 1.5
+    """A logit with a larger standard deviation is not sure."""
+    min_face: Fraction = 0.3
+    """Share of a window's face steps below which the reason is no_face."""
+    min_speech: Fraction = 0.1
+    """Share of a window's voice steps below which the reason is no_speech."""
+
+
+class ModelConfig(Section):
+    checkpoint: str | None = None
+    """Folder of a checkpoint; none: the one that ships with the project."""
+    weights: str | None = None
+    """Folder with the weights of the extractors; none: the cache."""
+
+
+class StreamConfig(Section):
+    """What live, replay and preparation share."""
+
+    purpose: Purpose = "self_view"
+    model: ModelConfig = ModelConfig()
+    device: DeviceConfig = DeviceConfig()
+    window: WindowConfig = WindowConfig()
+    analysis: AnalysisConfig = AnalysisConfig()
+    gate: GateConfig = GateConfig()
+
+
+class TlsConfig(Section):
+    cert: str
+    key: str
+
+
+class WhipConfig(Section):
+    token: Annotated[str, Field(min_length=16)]
+    """Bearer token that a publisher must present."""
+    consent: Consent
+    """Given by the people in the published media, before it is published."""
+
+
+class ServeConfig(StreamConfig):
+    host: str = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65535)] = 8080
+    tls: TlsConfig | None = None
+    ice_servers: Annotated[tuple[str, ...], Field(strict=False)] = ()
+    """STUN or TURN addresses; none by default, so nobody outside learns of a call."""
+    whip: WhipConfig | None = None
+    max_sessions: Annotated[int, Field(ge=1)] = 8
+
+
+class ReplayConfig(StreamConfig):
+    consent: Consent = Consent(face=True, voice=True, words=True)
+    """What the recorded people agreed to have analysed."""
+    outlines: bool = False
+    """Also write face outlines."""
+
+
+class PrepareConfig(StreamConfig):
+    """Preparation of training data; its inputs are described in ``stream.prepare``."""
+
+
+Config = TypeVar("Config", bound=Section)
+
+
+def load(kind: type[Config], path: Path | None, overrides: dict[str, Any] | None = None) -> Config:
+    """Read `kind` from a TOML file (None: all defaults); `overrides` are dotted keys."""
+    data: dict[str, Any] = {} if path is None else _read(path)
+    where = "the defaults" if path is None else str(path)
+    for key, value in (overrides or {}).items():
+        _set(data, key, value)
+    try:
+        return kind.model_validate(data)
+    except ValidationError as error:
+        raise ConfigError(_explain(error, where), hint="correct it; configs/ has examples") from None
+
+
+def parse_overrides(pairs: list[str]) -> dict[str, Any]:
+    """``["a.b=1", "c=text"]`` as dotted keys with TOML values (bare words are strings)."""
+    result: dict[str, Any] = {}
+    for pair in pairs:
+        key, equals, text = pair.partition("=")
+        if not equals or not key:
+            raise ConfigError(f"--set {pair}: not of the form key=value", hint="--set window.hop=0.5")
+        try:
+            result[key] = tomllib.loads(f"value = {text}")["value"]
+        except tomllib.TOMLDecodeError:
+            result[key] = text
+    return result
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(
+            f"configuration {path} cannot be read: {error.strerror}", hint="check the path"
+        ) from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(
+            f"configuration {path} is not valid TOML: {error}", hint="correct that line"
+        ) from None
+
+
+def _set(data: dict[str, Any], key: str, value: Any) -> None:
+    *parents, last = key.split(".")
+    for parent in parents:
+        data = data.setdefault(parent, {})
+        if not isinstance(data, dict):
+            raise ConfigError(f"--set {key}: '{parent}' is a value, not a table", hint="see configs/")
+    data[last] = value
+
+
+def _explain(error: ValidationError, where: str) -> str:
+    problems = []
+    for item in error.errors():
+        key = ".".join(str(part) for part in item["loc"])
+        if item["type"] == "extra_forbidden":
+            problems.append(f"unknown key '{key}'")
+        else:
+            got = "" if "token" in key else f", got {item['input']!r}"
+            problems.append(f"'{key}': {item['msg']}{got}")
+    return f"configuration {where}: " + "; ".join(problems)

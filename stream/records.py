@@ -1,0 +1,247 @@
+"""The one record schema: on the wire, in JSONL and from Python. Documented in docs/records.md.
+
+A record is a JSON object with a ``type``. Times are seconds of media time (stream time).
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from typing import Literal, TypedDict
+
+from stream.config import Consent
+from workers.messages import (
+    EmotionState,
+    FaceFrame,
+    Gap,
+    LabelState,
+    Reason,
+    Source,
+    Status,
+    TranscriptSegment,
+)
+
+SCHEMA = 1
+"""Version of the schema; a reader refuses a higher one."""
+
+NOTICE = "Emotion estimates are running. They are guesses about expression, not facts about people."
+
+
+class HelloRecord(TypedDict):
+    type: Literal["hello"]
+    schema: int
+    session: str
+    person: str
+    labels: list[str]
+    purpose: str
+    consent: dict[str, str | bool]
+    notice: str
+    window_s: float
+    hop_s: float
+
+
+class LabelRecord(TypedDict):
+    probability: float
+    variance: float
+    interval: list[float]
+    status: Status
+
+
+class StateRecord(TypedDict):
+    type: Literal["state"]
+    t: float
+    person: str
+    index: int
+    revision: int
+    complete: bool
+    labels: dict[str, LabelRecord]
+    reason: Reason | None
+    lag_s: float
+
+
+class WordRecord(TypedDict):
+    t0: float
+    t1: float
+    text: str
+    probability: float
+
+
+class TranscriptRecord(TypedDict):
+    type: Literal["transcript"]
+    person: str
+    t0: float
+    t1: float
+    text: str
+    language: str
+    words: list[WordRecord]
+    lag_s: float
+
+
+class FaceBoxRecord(TypedDict):
+    track: int
+    box: list[float]
+    outlines: list[list[list[float]]]
+
+
+class FaceRecord(TypedDict):
+    type: Literal["face"]
+    t: float
+    person: str
+    faces: list[FaceBoxRecord]
+    lag_s: float
+
+
+class ClockRecord(TypedDict):
+    type: Literal["clock"]
+    person: str
+    provisional: bool
+    unix_at_zero: float | None
+
+
+class GapRecord(TypedDict):
+    type: Literal["gap"]
+    person: str
+    source: Source
+    t0: float
+    t1: float
+    reason: str
+
+
+class EndRecord(TypedDict):
+    type: Literal["end"]
+    reason: str
+
+
+Record = (
+    HelloRecord
+    | StateRecord
+    | TranscriptRecord
+    | FaceRecord
+    | ClockRecord
+    | GapRecord
+    | EndRecord
+)
+
+
+def hello(
+    session: str,
+    person: str,
+    labels: Sequence[str],
+    purpose: str,
+    consent: Consent,
+    window_s: float,
+    hop_s: float,
+) -> HelloRecord:
+    return {
+        "type": "hello",
+        "schema": SCHEMA,
+        "session": session,
+        "person": person,
+        "labels": list(labels),
+        "purpose": purpose,
+        "consent": consent.model_dump(),
+        "notice": NOTICE,
+        "window_s": window_s,
+        "hop_s": hop_s,
+    }
+
+
+def state(message: EmotionState, lag_s: float) -> StateRecord:
+    return {
+        "type": "state",
+        "t": _seconds(message.t),
+        "person": message.person,
+        "index": message.index,
+        "revision": message.revision,
+        "complete": message.complete,
+        "labels": {name: _label(label) for name, label in message.labels.items()},
+        "reason": message.reason,
+        "lag_s": _seconds(lag_s),
+    }
+
+
+def transcript(message: TranscriptSegment, lag_s: float) -> TranscriptRecord:
+    return {
+        "type": "transcript",
+        "person": message.person,
+        "t0": _seconds(message.t0),
+        "t1": _seconds(message.t1),
+        "text": message.text,
+        "language": message.language,
+        "words": [
+            {
+                "t0": _seconds(word.t0),
+                "t1": _seconds(word.t1),
+                "text": word.text,
+                "probability": round(word.probability, 4),
+            }
+            for word in message.words
+        ],
+        "lag_s": _seconds(lag_s),
+    }
+
+
+def face(
+    message: FaceFrame, outlines: Sequence[list[list[list[float]]]], lag_s: float
+) -> FaceRecord:
+    """`outlines` holds the polylines of each face of `message`."""
+    return {
+        "type": "face",
+        "t": _seconds(message.t),
+        "person": message.person,
+        "faces": [
+            {
+                "track": found.track,
+                "box": [round(edge, 4) for edge in found.box],
+                "outlines": lines,
+            }
+            for found, lines in zip(message.faces, outlines, strict=True)
+        ],
+        "lag_s": _seconds(lag_s),
+    }
+
+
+def clock(person: str, unix_at_zero: float | None) -> ClockRecord:
+    """`unix_at_zero`: the sender's wall clock at stream time 0, None while provisional."""
+    return {
+        "type": "clock",
+        "person": person,
+        "provisional": unix_at_zero is None,
+        "unix_at_zero": unix_at_zero,
+    }
+
+
+def gap(message: Gap) -> GapRecord:
+    return {
+        "type": "gap",
+        "person": message.person,
+        "source": message.source,
+        "t0": _seconds(message.t0),
+        "t1": _seconds(message.t1),
+        "reason": message.reason,
+    }
+
+
+def end(reason: str) -> EndRecord:
+    return {"type": "end", "reason": reason}
+
+
+def to_json(record: Record) -> str:
+    """One line of JSON without line break."""
+    return json.dumps(record, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+
+
+def _label(label: LabelState) -> LabelRecord:
+    return {
+        "probability": round(label.probability, 4),
+        "variance": round(label.variance, 4),
+        "interval": [round(edge, 4) for edge in label.interval],
+        "status": label.status,
+    }
+
+
+def _seconds(t: float) -> float:
+    if not math.isfinite(t):
+        raise ValueError(f"a record needs a finite time, got {t}")
+    return round(t, 4)
