@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Generic, TypeVar
 
-from workers.messages import Gap, Message, lost, merge_gaps
+from workers.messages import Gap, Message, Progress, lost, merge_gaps
 
 Item = TypeVar("Item", bound=Message)
 
@@ -42,7 +42,9 @@ class Mailbox(Generic[Item]):
     """First in, first out, at most `capacity` items, within one event loop.
 
     Dropped items leave gap markers, which the reader gets in their place and before what follows.
-    Markers of one kind are merged, need no room and are not part of the account.
+    Markers of one kind are merged, need no room and are not part of the account. A ``Progress`` that
+    directly follows an older one of the same source replaces it (counted as ``superseded``), so that
+    progress does not crowd out data.
     """
 
     def __init__(self, name: str, capacity: int, policy: Policy, *, producers: int = 1) -> None:
@@ -120,6 +122,9 @@ class Mailbox(Generic[Item]):
         if self.closed:
             self.account.dropped["closed"] += 1
             return
+        if self._items and _supersedes(item, self._items[-1]):
+            self._items.pop()
+            self.account.dropped["superseded"] += 1
         while len(self._items) >= self.capacity:
             self._drop("queue_full")
         self._items.append(item)
@@ -144,3 +149,11 @@ class Mailbox(Generic[Item]):
         self.account.peak = max(self.account.peak, self.account.inside)
         if len(self._items) < self.capacity:
             self._writable.set()
+
+
+def _supersedes(new: Message, old: Message) -> bool:
+    return (
+        isinstance(new, Progress)
+        and isinstance(old, Progress)
+        and (new.person, new.source) == (old.person, old.source)
+    )

@@ -1,0 +1,114 @@
+"""Everything heavy, loaded once and shared by all sessions; and the threads that stages run in."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+
+import lddu_model
+from lddu_model import Prediction, Sample
+from workers.face import FaceEngine
+from workers.infer import InferenceEngine, Predict
+from workers.messages import Message
+from workers.text import TextEncoder
+from workers.whisper import Transcriber, VoiceEncoder
+from workers.worker import Run, inline
+
+from stream import models
+from stream.config import StreamConfig
+from stream.spec import live_spec
+
+SHIPPED_CHECKPOINT = Path(lddu_model.__file__).parent / "checkpoints" / "live-v0"
+
+THREADED = ("face", "transcribe", "voice", "text")
+"""Stages that take milliseconds or more: one thread each, shared by all sessions, in turn."""
+
+
+@dataclass(slots=True)
+class Threads:
+    """Runs slow stages in one thread per kind of engine and the others on the event loop."""
+
+    _pools: dict[str, Executor] = field(
+        default_factory=lambda: {
+            name: ThreadPoolExecutor(1, thread_name_prefix=name) for name in (*THREADED, "lddu")
+        }
+    )
+
+    def for_stage(self, name: str) -> Run:
+        pool = self._pools.get(name)
+        if pool is None:
+            return inline
+
+        async def run(function: Callable[[], Sequence[Message]]) -> Sequence[Message]:
+            return await asyncio.get_running_loop().run_in_executor(pool, function)
+
+        return run
+
+    async def predict(self, predict: Predict, samples: Sequence[Sample]) -> Prediction:
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._pools["lddu"], predict, samples)
+
+    def close(self) -> None:
+        for pool in self._pools.values():
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+@dataclass(slots=True)
+class Engines:
+    """One instance of each model for all sessions of a process."""
+
+    model: lddu_model.Model
+    transcriber: Transcriber
+    voice: VoiceEncoder
+    text: TextEncoder
+    face: FaceEngine
+    threads: Threads
+    inference: InferenceEngine
+
+    @classmethod
+    def load(cls, config: StreamConfig) -> Engines:
+        """Load all models of `config`. Raises ``ModelError`` or a checkpoint error."""
+        folder = Path(config.model.weights) if config.model.weights else None
+
+        def weights(name: str) -> Path:
+            return models.path(name, folder=folder)
+
+        checkpoint = Path(config.model.checkpoint) if config.model.checkpoint else SHIPPED_CHECKPOINT
+        spec = live_spec(config)
+        model = lddu_model.load(checkpoint, spec=spec, device=config.device.lddu)
+        asr, threads = config.device.asr, config.device.threads
+        transcriber = Transcriber(
+            weights(config.analysis.asr_model),
+            device=asr,
+            language=config.analysis.language,
+            threads=threads,
+        )
+        runs = Threads()
+        return cls(
+            model=model,
+            transcriber=transcriber,
+            voice=VoiceEncoder(weights("whisper-tiny.en"), device=asr, threads=threads),
+            text=TextEncoder(weights("minilm"), threads=threads),
+            face=FaceEngine(weights("face_landmarker"), num_faces=config.analysis.faces),
+            threads=runs,
+            inference=InferenceEngine(model, runs.predict),
+        )
+
+    def close(self) -> None:
+        self.threads.close()
+        self.face.close()
+
+    def __enter__(self) -> Engines:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
