@@ -1,0 +1,152 @@
+"""A model with everything that is needed to use it: create, predict, load."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from pydantic import BaseModel, ValidationError
+from torch import nn
+
+from lddu_model.batch import Batch, collate
+from lddu_model.errors import ConfigError, DeviceError, ModelError, SpecError
+from lddu_model.model import DefaultHyper, DefaultNet, Output, moderated
+from lddu_model.spec import FeatureSpec, Float32, Prediction, Sample
+
+VARIANTS: dict[str, tuple[type[DefaultHyper], type[DefaultNet]]] = {
+    "default": (DefaultHyper, DefaultNet),
+}
+"""Name -> (hyper-parameters, network). Another variant is one more line here."""
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """Fitted on validation data, per label: logit -> scale * logit + shift, variance * scale**2."""
+
+    scale: tuple[float, ...]
+    """1 / temperature."""
+    shift: tuple[float, ...]
+    """Undoes what class weights did to the base rate."""
+
+    @staticmethod
+    def identity(labels: int) -> Calibration:
+        return Calibration((1.0,) * labels, (0.0,) * labels)
+
+
+@dataclass(slots=True)
+class Model:
+    """A network with its spec, labels, calibration and thresholds.
+
+    ``predict`` may be called from several threads; training at the same time is not supported.
+    """
+
+    variant: str
+    spec: FeatureSpec
+    labels: tuple[str, ...]
+    hyper: BaseModel
+    net: nn.Module
+    calibration: Calibration
+    thresholds: tuple[float, ...]
+    """Probability from which a label counts as present."""
+    record: dict[str, Any] = field(default_factory=dict)
+    """How it came to be: data, metrics, versions. Plain JSON types."""
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.net.parameters()).device
+
+    def to(self, device: str) -> Model:
+        """Move to ``auto`` (GPU when there is one), ``cpu`` or ``cuda``; returns itself."""
+        self.net.to(pick_device(device))
+        return self
+
+    def predict(self, samples: Sequence[Sample]) -> Prediction:
+        """Mean, probability and variance per label, for samples of any lengths.
+
+        Neither padding nor the other samples of the call change what is said of a sample. A
+        modality that is left out or all masked has infinite ``modality_variance``. With nothing
+        present the prior speaks: the base rate with the model's prior variance.
+        """
+        if not samples:
+            return self._empty()
+        if self.net.training:
+            self.net.eval()
+        with torch.inference_mode():
+            batch = collate(samples, self.spec).to(self.device)
+            return self._describe(self.net(batch.features, batch.mask))
+
+    def _describe(self, out: Output) -> Prediction:
+        scale = torch.tensor(self.calibration.scale, device=out.logit.device)
+        shift = torch.tensor(self.calibration.shift, device=out.logit.device)
+        logit = out.logit * scale + shift
+        variance = out.variance * scale.square()
+        alone = out.modality_variance * scale.square()
+        alone = alone.masked_fill(~out.present[..., None], torch.inf)
+        return Prediction(
+            _array(logit),
+            _array(torch.sigmoid(moderated(logit, variance))),
+            _array(variance),
+            _array(alone),
+        )
+
+    def _empty(self) -> Prediction:
+        none = np.zeros((0, len(self.labels)), dtype=np.float32)
+        modalities = np.zeros((0, len(self.spec.modalities), len(self.labels)), dtype=np.float32)
+        return Prediction(none, none, none, modalities)
+
+
+def create(
+    variant: str,
+    spec: FeatureSpec,
+    labels: Sequence[str],
+    hyper: Mapping[str, Any] | None = None,
+) -> Model:
+    """A new model with random weights (seed torch for reproducible ones), on the CPU.
+
+    `hyper` overrides hyper-parameters of the variant by name.
+    """
+    if variant not in VARIANTS:
+        raise ModelError(f"unknown model variant {variant!r}", f"choose one of {sorted(VARIANTS)}")
+    if not labels or len(set(labels)) != len(labels):
+        raise SpecError(f"a model needs labels with different names, got {list(labels)}")
+    hyper_type, net_type = VARIANTS[variant]
+    try:
+        settings = hyper_type(**(hyper or {}))
+    except ValidationError as error:
+        raise ConfigError(
+            f"hyper-parameters of variant {variant!r}: {error}",
+            f"known are {sorted(hyper_type.model_fields)}",
+        ) from error
+    if settings.width % settings.heads:
+        raise ConfigError(
+            f"hyper-parameters of variant {variant!r}: width {settings.width} "
+            f"is no multiple of heads {settings.heads}"
+        )
+    count = len(labels)
+    net = net_type(spec, count, settings).eval()
+    identity = Calibration.identity(count)
+    return Model(variant, spec, tuple(labels), settings, net, identity, (0.5,) * count)
+
+
+def pick_device(name: str) -> torch.device:
+    """``auto``, ``cpu`` or ``cuda`` as a torch device."""
+    if name not in ("auto", "cpu", "cuda"):
+        raise DeviceError(f"unknown device {name!r}", "choose auto, cpu or cuda")
+    there = torch.cuda.is_available()
+    if name == "cuda" and not there:
+        raise DeviceError("no CUDA device is usable here", "choose device auto or cpu")
+    return torch.device("cuda" if there and name != "cpu" else "cpu")
+
+
+def forward(model: Model, batch: Batch) -> Output:
+    """The network's raw output, typed."""
+    out = model.net(batch.features, batch.mask)
+    assert isinstance(out, Output)
+    return out
+
+
+def _array(x: torch.Tensor) -> Float32:
+    return np.ascontiguousarray(x.float().cpu().numpy())

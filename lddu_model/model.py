@@ -1,0 +1,276 @@
+"""The `default` model: latent emotional distributions per modality, fused by their certainty.
+
+Shape legend
+    B samples   M modalities   C labels   L steps of a modality   D its features per step
+    d width of the encoders (`width`)     z latent dimensions of an emotion (`latent`)
+
+    features_m (B, L, D) --Encoder-->      states_m (B, L, d)      one encoder per modality
+    states_m             --LabelReader-->  reading_m (B, C, d)     one query per label
+    reading_m            --Distribution--> mu, log_var (B, C, z)   N(mu, diag exp(log_var))
+    mu, log_var          --linear-->       logit_m, var_m (B, C)   exact: the map is linear
+    all logit_m, var_m   --fuse-->         logit, variance (B, C)
+
+What is not there is not looked at: attention masks padding and missing steps, and a modality
+without any valid step has infinite variance, hence no weight. Its place in the interaction term is
+taken by what the encoder makes of a learned token.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor, nn
+from torch.nn import functional
+
+from lddu_model.spec import FeatureSpec
+
+INPUT_LIMIT = 8.0
+"""Normalised features are cut to this many standard deviations."""
+LOG_VARIANCE_LIMIT = 5.0
+
+
+class DefaultHyper(BaseModel):
+    """Hyper-parameters of the `default` model."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    width: int = Field(128, ge=8)
+    heads: int = Field(4, ge=1)
+    layers: int = Field(2, ge=1)
+    feed_forward: int = Field(256, ge=8)
+    latent: int = Field(64, ge=2)
+    dropout: float = Field(0.1, ge=0, lt=1)
+    prior_variance: float = Field(9.0, gt=0)
+    """Variance of the logit when no modality is present (standard deviation 3: anything goes)."""
+    interaction: bool = True
+    """Whether modalities may correct the fused mean together."""
+
+
+class Output(NamedTuple):
+    """What the network computes; everything in float32."""
+
+    logit: Tensor
+    """(B, C)"""
+    variance: Tensor
+    """(B, C)"""
+    modality_logit: Tensor
+    """(B, M, C)"""
+    modality_variance: Tensor
+    """(B, M, C); meaningless where absent (see `present`)."""
+    mu: Tensor
+    """(B, M, C, z)"""
+    log_var: Tensor
+    """(B, M, C, z)"""
+    present: Tensor
+    """(B, M) bool"""
+
+
+def moderated(logit: Tensor, variance: Tensor) -> Tensor:
+    """The logit whose sigmoid is E[sigmoid(x)], x ~ N(logit, variance) (MacKay's probit rule)."""
+    return logit / torch.sqrt(1.0 + (math.pi / 8.0) * variance)
+
+
+def positions(steps: int, width: int, device: torch.device) -> Tensor:
+    """(steps, width) sinusoids by step: any number of steps, nothing to learn."""
+    step = torch.arange(steps, device=device, dtype=torch.float32)[:, None]
+    half = torch.arange(0, width, 2, device=device, dtype=torch.float32)
+    angle = step * torch.exp(half * (-math.log(10_000.0) / width))
+    return torch.stack([angle.sin(), angle.cos()], dim=-1).flatten(1)[:, :width]
+
+
+class Attention(nn.Module):
+    """Multi-head attention with a key mask; no dropout on its weights, so the fused kernel runs."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.query = nn.Linear(width, width)
+        self.key_value = nn.Linear(width, 2 * width)
+        self.out = nn.Linear(width, width)
+
+    def forward(self, x: Tensor, states: Tensor, valid: Tensor) -> Tensor:
+        """Queries `x` (B, Q, d) read states (B, L, d) where valid (B, L) -> (B, Q, d)."""
+        query = self._split(self.query(x))
+        key, value = self.key_value(states).chunk(2, dim=-1)
+        read = functional.scaled_dot_product_attention(
+            query, self._split(key), self._split(value), attn_mask=valid[:, None, None, :]
+        )
+        joined: Tensor = self.out(read.transpose(1, 2).flatten(2))
+        return joined
+
+    def _split(self, x: Tensor) -> Tensor:
+        """(B, L, d) -> (B, heads, L, d / heads)."""
+        return x.reshape(*x.shape[:2], self.heads, -1).transpose(1, 2)
+
+
+class FeedForward(nn.Sequential):
+    def __init__(self, hyper: DefaultHyper) -> None:
+        super().__init__(
+            nn.LayerNorm(hyper.width),
+            nn.Linear(hyper.width, hyper.feed_forward),
+            nn.GELU(),
+            nn.Dropout(hyper.dropout),
+            nn.Linear(hyper.feed_forward, hyper.width),
+            nn.Dropout(hyper.dropout),
+        )
+
+
+class Layer(nn.Module):
+    """One pre-norm Transformer layer."""
+
+    def __init__(self, hyper: DefaultHyper) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(hyper.width)
+        self.attention = Attention(hyper.width, hyper.heads)
+        self.dropout = nn.Dropout(hyper.dropout)
+        self.feed_forward = FeedForward(hyper)
+
+    def forward(self, x: Tensor, valid: Tensor) -> Tensor:
+        normed = self.norm(x)
+        x = x + self.dropout(self.attention(normed, normed, valid))
+        return x + self.feed_forward(x)  # type: ignore[no-any-return]
+
+
+class Encoder(nn.Module):
+    """The sequence of one modality in its context."""
+
+    mean: Tensor
+    scale: Tensor
+
+    def __init__(self, dim: int, hyper: DefaultHyper) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(dim))
+        self.register_buffer("scale", torch.ones(dim))
+        self.input = nn.Linear(dim, hyper.width)
+        self.missing = nn.Parameter(torch.randn(hyper.width) * 0.02)
+        self.dropout = nn.Dropout(hyper.dropout)
+        self.layers = nn.ModuleList(Layer(hyper) for _ in range(hyper.layers))
+        self.norm = nn.LayerNorm(hyper.width)
+
+    def forward(self, features: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """Features (B, L, D) and mask (B, L) -> states (B, L, d) and valid (B, L).
+
+        A sample without a valid step gets the learned token as its only step, so that attention
+        always has something to read.
+        """
+        x = ((features - self.mean) * self.scale).clamp(-INPUT_LIMIT, INPUT_LIMIT)
+        x = self.input(x)
+        steps = x.shape[1]
+        x = x + positions(steps, x.shape[2], x.device).to(x.dtype)
+        first = torch.arange(steps, device=x.device) == 0
+        absent = ~mask.any(dim=1, keepdim=True) & first
+        x = torch.where(absent[..., None], self.missing.to(x.dtype), x)
+        valid = mask | absent
+        x = self.dropout(x)
+        for layer in self.layers:
+            x = layer(x, valid)
+        return self.norm(x), valid
+
+
+class LabelReader(nn.Module):
+    """Emotion-space mapping: each label reads from the sequence what concerns it."""
+
+    def __init__(self, hyper: DefaultHyper) -> None:
+        super().__init__()
+        self.attention = Attention(hyper.width, hyper.heads)
+        self.dropout = nn.Dropout(hyper.dropout)
+        self.feed_forward = FeedForward(hyper)
+
+    def forward(self, labels: Tensor, states: Tensor, valid: Tensor) -> Tensor:
+        """Labels (C, d), states (B, L, d) and valid (B, L) -> (B, C, d)."""
+        query = labels.expand(len(states), -1, -1)
+        x = query + self.dropout(self.attention(query, states, valid))
+        return x + self.feed_forward(x)  # type: ignore[no-any-return]
+
+
+class Distribution(nn.Module):
+    """Latent emotional distribution of one modality, shared over labels."""
+
+    def __init__(self, hyper: DefaultHyper) -> None:
+        super().__init__()
+        self.trunk = nn.Sequential(
+            nn.LayerNorm(hyper.width), nn.Linear(hyper.width, hyper.latent), nn.GELU()
+        )
+        self.mu = nn.Linear(hyper.latent, hyper.latent)
+        self.log_var = nn.Linear(hyper.latent, hyper.latent)
+
+    def forward(self, reading: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, C, d) -> mu, log_var (B, C, z); log_var stays within +-LOG_VARIANCE_LIMIT."""
+        hidden = self.trunk(reading)
+        log_var = self.log_var(hidden).float() / LOG_VARIANCE_LIMIT
+        return self.mu(hidden).float(), LOG_VARIANCE_LIMIT * torch.tanh(log_var)
+
+
+class DefaultNet(nn.Module):
+    """All of the above for one spec and label set; see the module's docstring."""
+
+    prior_logit: Tensor
+
+    def __init__(self, spec: FeatureSpec, labels: int, hyper: DefaultHyper) -> None:
+        super().__init__()
+        count = len(spec.modalities)
+        self.prior_precision = 1.0 / hyper.prior_variance
+        self.labels = nn.Parameter(torch.randn(labels, hyper.width) * hyper.width**-0.5)
+        self.encoders = nn.ModuleList(Encoder(each.dim, hyper) for each in spec.modalities)
+        self.readers = nn.ModuleList(LabelReader(hyper) for _ in range(count))
+        self.distributions = nn.ModuleList(Distribution(hyper) for _ in range(count))
+        self.weight = nn.Parameter(torch.randn(count, labels, hyper.latent) * hyper.latent**-0.5)
+        self.bias = nn.Parameter(torch.zeros(count, labels))
+        self.conflict = nn.Parameter(torch.full((labels,), -1.0))
+        self.register_buffer("prior_logit", torch.zeros(labels))
+        self.interaction: nn.Module | None = None
+        if hyper.interaction and count > 1:
+            last = nn.Linear(hyper.latent, 1)
+            nn.init.zeros_(last.weight)
+            nn.init.zeros_(last.bias)
+            self.interaction = nn.Sequential(
+                nn.LayerNorm(count * hyper.latent),
+                nn.Linear(count * hyper.latent, hyper.latent),
+                nn.GELU(),
+                nn.Dropout(hyper.dropout),
+                last,
+            )
+
+    def set_normalisation(self, index: int, mean: Tensor, deviation: Tensor) -> None:
+        """Standardise modality `index` by mean (D,) and standard deviation (D,)."""
+        encoder = self.encoders[index]
+        assert isinstance(encoder, Encoder)
+        encoder.mean.copy_(mean)
+        encoder.scale.copy_(1.0 / deviation.clamp_min(1e-3))
+
+    def forward(self, features: list[Tensor], mask: list[Tensor]) -> Output:
+        """Features (B, L_m, D_m) and mask (B, L_m) per modality."""
+        latents = []
+        for m, encoder in enumerate(self.encoders):
+            states, valid = encoder(features[m], mask[m])
+            latents.append(self.distributions[m](self.readers[m](self.labels, states, valid)))
+        mu = torch.stack([each[0] for each in latents], dim=1)
+        log_var = torch.stack([each[1] for each in latents], dim=1)
+        present = torch.stack([each.any(dim=1) for each in mask], dim=1)
+        # A linear map of a Gaussian: no sampling is needed to know the logit's mean and variance.
+        modality_logit = (self.weight * mu).sum(-1) + self.bias
+        modality_variance = (self.weight.square() * log_var.exp()).sum(-1) + 1e-3
+        logit, variance = self._fuse(modality_logit, modality_variance, present)
+        if self.interaction is not None:
+            together = self.interaction(mu.transpose(1, 2).flatten(2)).float().squeeze(-1)
+            logit = logit + together * present.any(dim=1, keepdim=True)
+        return Output(logit, variance, modality_logit, modality_variance, mu, log_var, present)
+
+    def _fuse(self, logit: Tensor, variance: Tensor, present: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, M, C) twice and (B, M) -> mean and variance (B, C).
+
+        Inverse-variance weighting over what is present and a wide prior, which alone speaks when
+        nothing is present. Each modality that is added lowers the variance; modalities that
+        contradict each other raise it again by their weighted spread.
+        """
+        precision = present[..., None] / variance
+        evidence = precision.sum(dim=1)
+        total = evidence + self.prior_precision
+        weighted = (precision * logit).sum(dim=1)
+        mean = (weighted + self.prior_precision * self.prior_logit) / total
+        centre = weighted / evidence.clamp_min(1e-9)
+        spread = (precision * (logit - centre[:, None]).square()).sum(dim=1) / total
+        return mean, 1.0 / total + functional.softplus(self.conflict) * spread
