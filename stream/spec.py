@@ -1,0 +1,49 @@
+"""The feature specification of the live graph: what its extractors give, and exactly which."""
+
+from __future__ import annotations
+
+from lddu_model import FeatureSpec, ModalitySpec
+from workers.face import FEATURE_NAMES
+
+from stream.config import StreamConfig
+from stream.weights import TABLE
+
+LABELS = ("happy", "sad", "anger", "surprise", "disgust", "fear")
+"""CMU-MOSEI's six emotions, in its order."""
+
+RATE = 10.0
+"""Voice and face steps per second."""
+
+MAX_WORDS = 20
+"""Words per window that are kept."""
+
+MINILM_DIM = 384
+WHISPER_DIM = 384
+
+
+def live_spec(config: StreamConfig) -> FeatureSpec:
+    """What a checkpoint must have been trained on to be served under `config`.
+
+    The hop between windows is no part of it: it changes how often, not what is estimated.
+    """
+    width = config.window.width
+    steps = round(width * RATE)
+    return FeatureSpec(
+        name="live-v0",
+        modalities=(
+            ModalitySpec(
+                "words", MINILM_DIM, MAX_WORDS, None, "all-MiniLM-L6-v2 int8 tokens", _sha("minilm", "model.onnx")
+            ),
+            ModalitySpec(
+                "voice", WHISPER_DIM, steps, RATE, "whisper tiny.en encoder", _sha("whisper-tiny.en", "model.bin")
+            ),
+            ModalitySpec(
+                "face", len(FEATURE_NAMES), steps, RATE, "mediapipe face landmarker", _sha("face_landmarker", "face_landmarker.task")
+            ),
+        ),
+        window_s=width,
+    )
+
+
+def _sha(model: str, name: str) -> str:
+    return next(file.sha256 for file in TABLE[model].files if file.name == name)
