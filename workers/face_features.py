@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from workers.messages import FaceQuality, Float32, freeze
+from workers.messages import FaceQuality, Float32
 
 BLENDSHAPES: tuple[str, ...] = (
     "_neutral",
@@ -110,7 +110,7 @@ def describe(
     sharpness = min(1.0, float(np.log10(1.0 + quality.sharpness)) / 4.0)
     rest = (*pose_of(matrix), min(1.0, quality.width), quality.brightness, sharpness)
     features = np.concatenate([blendshapes, np.asarray(rest)]).astype(np.float32)
-    return FoundFace(freeze(landmarks), freeze(features), quality)
+    return FoundFace(landmarks, features, quality)
 
 
 def pose_of(matrix: NDArray[np.floating]) -> tuple[float, float, float]:
@@ -131,12 +131,8 @@ def measure_quality(image: NDArray[np.uint8], landmarks: Float32) -> FaceQuality
     """Quality of the face whose `landmarks` (478, 3) lie in `image` (H, W, 3)."""
     height, width = image.shape[:2]
     low, high = landmarks[:, :2].min(axis=0), landmarks[:, :2].max(axis=0)
-    x0, y0 = np.clip(
-        np.floor(low * (width, height)), 0, (width - 1, height - 1)
-    ).astype(int)
-    x1, y1 = np.clip(
-        np.ceil(high * (width, height)), (x0 + 1, y0 + 1), (width, height)
-    ).astype(int)
+    x0, y0 = np.clip(np.floor(low * (width, height)), 0, (width - 1, height - 1)).astype(int)
+    x1, y1 = np.clip(np.ceil(high * (width, height)), (x0 + 1, y0 + 1), (width, height)).astype(int)
     luma = image[y0:y1, x0:x1].astype(np.float32) @ _LUMA
     return FaceQuality(
         width=float(high[0] - low[0]),
@@ -150,7 +146,5 @@ def _laplacian_variance(luma: Float32) -> float:
     if min(luma.shape) < 3:
         return 0.0
     inner = luma[1:-1, 1:-1]
-    laplacian = (
-        luma[:-2, 1:-1] + luma[2:, 1:-1] + luma[1:-1, :-2] + luma[1:-1, 2:] - 4 * inner
-    )
+    laplacian = luma[:-2, 1:-1] + luma[2:, 1:-1] + luma[1:-1, :-2] + luma[1:-1, 2:] - 4 * inner
     return float(laplacian.var())
