@@ -50,6 +50,9 @@ TOLERANCE_S = 0.03
 """Timestamps of sound this far off the count of its samples are believed, smaller ones are noise
 (containers round to milliseconds)."""
 
+ESTIMATED = ("mp3", "aac", "mpegts", "mpeg")
+"""Formats that do not say how long they last."""
+
 MAX_JUMP_S = 600.0
 """A longer hole is taken for broken timestamps: it would be filled with silence."""
 
@@ -62,6 +65,8 @@ class Info:
     has_video: bool
     duration: float | None
     """Seconds from the start of the earliest to the end of the last stream, as the file says."""
+    exact: bool
+    """False where FFmpeg estimates the duration from the bit rate."""
 
 
 class Decoder:
@@ -81,12 +86,13 @@ class Decoder:
                 any(s.type == kind for s in streams) for kind in ("audio", "video")
             )
             duration = _duration(container, streams, self._origin)
+            exact = container.format.name not in ESTIMATED
         if not streams:
             raise MediaError(
                 f"{request.path} has neither sound nor picture",
                 hint="give a recording with an audio or a video stream",
             )
-        self.info = Info(has_audio and request.audio, has_video and request.video, duration)
+        self.info = Info(has_audio and request.audio, has_video and request.video, duration, exact)
         if not (self.info.has_audio or self.info.has_video):
             kind = "sound" if has_audio else "picture"
             raise MediaError(

@@ -64,6 +64,7 @@ class Media:
         """Stream time reached, in seconds."""
         self._child = child
         self._link = link
+        self._exact = False
         self._closed = False
         try:
             self._describe(self._receive())
@@ -112,6 +113,7 @@ class Media:
             raise MediaError(header["message"], hint=header["hint"])
         self.has_audio, self.has_video = header["has_audio"], header["has_video"]
         self.duration = header["duration"]
+        self._exact = header["exact"]
 
     def _message(self, header: dict[str, Any]) -> MediaItem:
         match header["kind"]:
@@ -160,16 +162,15 @@ class Media:
     def _finish(self, header: dict[str, Any]) -> None:
         if header["damaged"]:
             self.warnings.append(f"{header['damaged']} damaged packets were skipped")
-        short = (self.duration or 0.0) - self.position
-        if not header["problems"] and short > max(1.0, 0.02 * self.position):
-            self.warnings.append(
-                f"it ends at {self.position:.1f} s, although it says it lasts {self.duration:.1f} s"
-            )
-        if header["problems"]:
+        problems = header["problems"]
+        missing = (self.duration or 0.0) - self.position
+        if self._exact and missing > max(1.0, 0.05 * self.position):
+            problems.append(f"the file says that it lasts {self.duration:.1f} s")
+        if problems:
             raise MediaError(
                 f"{self.path} could be read only to about {self.position:.1f} s: "
-                + "; ".join(header["problems"]),
-                hint=f"what was read is used; it may be cut off: {CONVERT}",
+                + "; ".join(problems),
+                hint=f"what was read is used; the file may be cut off: {CONVERT}",
             )
 
 
