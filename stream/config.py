@@ -148,7 +148,9 @@ def load(kind: type[Config], path: Path | None, overrides: dict[str, Any] | None
     try:
         return kind.model_validate(data)
     except ValidationError as error:
-        raise ConfigError(_explain(error, where), hint="correct it; configs/ has examples") from None
+        raise ConfigError(
+            _explain(error, where), hint="correct it; configs/ has examples"
+        ) from None
 
 
 def parse_overrides(pairs: list[str]) -> dict[str, Any]:
@@ -157,7 +159,9 @@ def parse_overrides(pairs: list[str]) -> dict[str, Any]:
     for pair in pairs:
         key, equals, text = pair.partition("=")
         if not equals or not key:
-            raise ConfigError(f"--set {pair}: not of the form key=value", hint="--set window.hop=0.5")
+            raise ConfigError(
+                f"--set {pair}: not of the form key=value", hint="--set window.hop=0.5"
+            )
         try:
             result[key] = tomllib.loads(f"value = {text}")["value"]
         except tomllib.TOMLDecodeError:
@@ -183,7 +187,9 @@ def _set(data: dict[str, Any], key: str, value: Any) -> None:
     for parent in parents:
         data = data.setdefault(parent, {})
         if not isinstance(data, dict):
-            raise ConfigError(f"--set {key}: '{parent}' is a value, not a table", hint="see configs/")
+            raise ConfigError(
+                f"--set {key}: '{parent}' is a value, not a table", hint="see configs/"
+            )
     data[last] = value
 
 

@@ -11,16 +11,15 @@ from types import TracebackType
 
 import lddu_model
 from lddu_model import Prediction, Sample
+from stream import models
+from stream.config import StreamConfig
+from stream.spec import live_spec
 from workers.face import FaceEngine
 from workers.infer import InferenceEngine, Predict
 from workers.messages import Message
 from workers.text import TextEncoder
 from workers.whisper import Transcriber, VoiceEncoder
 from workers.worker import Run, inline
-
-from stream import models
-from stream.config import StreamConfig
-from stream.spec import live_spec
 
 SHIPPED_CHECKPOINT = Path(lddu_model.__file__).parent / "checkpoints" / "live-v0"
 
@@ -77,7 +76,9 @@ class Engines:
         def weights(name: str) -> Path:
             return models.path(name, folder=folder)
 
-        checkpoint = Path(config.model.checkpoint) if config.model.checkpoint else SHIPPED_CHECKPOINT
+        checkpoint = (
+            Path(config.model.checkpoint) if config.model.checkpoint else SHIPPED_CHECKPOINT
+        )
         spec = live_spec(config)
         model = lddu_model.load(checkpoint, spec=spec, device=config.device.lddu)
         asr, threads = config.device.asr, config.device.threads

@@ -20,9 +20,10 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Protocol
 
+from stream.engines import Engines
 from workers.align import AlignConfig, AlignStage
 from workers.face import FaceStage
-from workers.infer import InferenceEngine, InferWorker
+from workers.infer import InferWorker
 from workers.mailbox import Mailbox, Policy
 from workers.messages import (
     AcousticFrames,
@@ -48,8 +49,6 @@ from workers.vad import VadConfig, VadStage
 from workers.voice import VoiceStage
 from workers.windows import WindowPlan
 from workers.worker import Run, Stage, StageAccount, Worker, inline
-
-from stream.engines import Engines
 
 
 class Flow(Enum):
@@ -186,7 +185,9 @@ def build(person: str, config: GraphConfig, engines: Engines, runs: Runs) -> Gra
     stages |= {"align": align, "smooth": smooth}
 
     present = {*stages, "infer", "output"}
-    targets = {name: [box for box in EDGES[name] if box in present] for name in present - {"output"}}
+    targets = {
+        name: [box for box in EDGES[name] if box in present] for name in present - {"output"}
+    }
     boxes = _mailboxes(targets, config.flow)
     workers: dict[str, Worker | InferWorker] = {
         name: Worker(

@@ -114,13 +114,7 @@ class EndRecord(TypedDict):
 
 
 Record = (
-    HelloRecord
-    | StateRecord
-    | TranscriptRecord
-    | FaceRecord
-    | ClockRecord
-    | GapRecord
-    | EndRecord
+    HelloRecord | StateRecord | TranscriptRecord | FaceRecord | ClockRecord | GapRecord | EndRecord
 )
 
 

@@ -7,6 +7,13 @@ import logging
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 
+from stream import records
+from stream.config import Consent, StreamConfig
+from stream.engines import Engines
+from stream.graph import Flow, Graph, GraphConfig, Runs, build
+from stream.overlay import outlines
+from stream.records import Record
+from stream.spec import MAX_WORDS, RATE
 from workers.align import AlignConfig
 from workers.mailbox import Closed
 from workers.messages import (
@@ -23,14 +30,6 @@ from workers.messages import (
 from workers.smooth import SmoothConfig, warming_up
 from workers.vad import VadConfig
 from workers.windows import WindowPlan
-
-from stream import records
-from stream.config import Consent, StreamConfig
-from stream.engines import Engines
-from stream.graph import Flow, Graph, GraphConfig, Runs, build
-from stream.overlay import outlines
-from stream.records import Record
-from stream.spec import MAX_WORDS, RATE
 
 log = logging.getLogger(__name__)
 
@@ -228,6 +227,8 @@ class Subscription:
 
     def put(self, record: Record) -> None:
         """Append; when full and not lossless, drop the oldest face outline, else the oldest."""
+        if self._closed:
+            return
         if not self._lossless and len(self._records) >= self._capacity:
             self._drop()
         self._records.append(record)

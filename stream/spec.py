@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from lddu_model import FeatureSpec, ModalitySpec
-from workers.face import FEATURE_NAMES
-
 from stream.config import StreamConfig
 from stream.weights import TABLE
+from workers.face import FEATURE_NAMES
 
 LABELS = ("happy", "sad", "anger", "surprise", "disgust", "fear")
 """CMU-MOSEI's six emotions, in its order."""
@@ -32,13 +31,28 @@ def live_spec(config: StreamConfig) -> FeatureSpec:
         name="live-v0",
         modalities=(
             ModalitySpec(
-                "words", MINILM_DIM, MAX_WORDS, None, "all-MiniLM-L6-v2 int8 tokens", _sha("minilm", "model.onnx")
+                "words",
+                MINILM_DIM,
+                MAX_WORDS,
+                None,
+                "all-MiniLM-L6-v2 int8 tokens",
+                _sha("minilm", "model.onnx"),
             ),
             ModalitySpec(
-                "voice", WHISPER_DIM, steps, RATE, "whisper tiny.en encoder", _sha("whisper-tiny.en", "model.bin")
+                "voice",
+                WHISPER_DIM,
+                steps,
+                RATE,
+                "whisper tiny.en encoder",
+                _sha("whisper-tiny.en", "model.bin"),
             ),
             ModalitySpec(
-                "face", len(FEATURE_NAMES), steps, RATE, "mediapipe face landmarker", _sha("face_landmarker", "face_landmarker.task")
+                "face",
+                len(FEATURE_NAMES),
+                steps,
+                RATE,
+                "mediapipe face landmarker",
+                _sha("face_landmarker", "face_landmarker.task"),
             ),
         ),
         window_s=width,

@@ -107,7 +107,7 @@ class InferenceEngine:
             prediction = await self._run(
                 self.model.predict, [to_sample(window) for window, _ in batch]
             )
-        except Exception as error:  # boundary: the failure belongs to the windows of this batch
+        except Exception as error:  # noqa: BLE001  # a failure belongs to the windows of this batch
             for _, future in batch:
                 if not future.done():
                     future.set_exception(error)

@@ -42,9 +42,9 @@ class Mailbox(Generic[Item]):
     """First in, first out, at most `capacity` items, within one event loop.
 
     Dropped items leave gap markers, which the reader gets in their place and before what follows.
-    Markers of one kind are merged, need no room and are not part of the account. A ``Progress`` that
-    directly follows an older one of the same source replaces it (counted as ``superseded``), so that
-    progress does not crowd out data.
+    Markers of one kind are merged, need no room and are not part of the account. A ``Progress``
+    that directly follows an older one of the same source replaces it (counted as ``superseded``),
+    so that progress does not crowd out data.
     """
 
     def __init__(self, name: str, capacity: int, policy: Policy, *, producers: int = 1) -> None:

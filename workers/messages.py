@@ -50,7 +50,7 @@ def freeze(array: Array) -> Array:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """Nothing of `source` that ends at or before `t` is still to come. ``END``: the source ended."""
+    """Nothing of `source` that ends at or before `t` will come any more; ``END``: it is over."""
 
     person: str
     source: Source

@@ -154,7 +154,11 @@ class SmoothStage:
     def _label(self, mean: float, variance: float, threshold: float, blind: bool) -> LabelState:
         sd = math.sqrt(variance)
         status: Status = "active" if mean >= threshold else "inactive"
-        if blind or sd > self._config.max_sd or abs(mean - threshold) < self._config.min_margin * sd:
+        if (
+            blind
+            or sd > self._config.max_sd
+            or abs(mean - threshold) < self._config.min_margin * sd
+        ):
             status = "unsure"
         return LabelState(
             probability=_sigmoid(mean / math.sqrt(1 + math.pi * variance / 8)),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -34,7 +35,7 @@ class WindowPlan:
         for t0, t1 in intervals:
             if not 0 <= t0 < t1:
                 raise ValueError(f"interval {t0}..{t1} is empty or starts before 0")
-        for (a0, a1), (b0, b1) in zip(intervals, intervals[1:], strict=False):
+        for (a0, a1), (b0, b1) in pairwise(intervals):
             if b0 < a0 or b1 < a1:
                 raise ValueError(f"interval {b0}..{b1} comes after {a0}..{a1}: sort them by time")
         return WindowPlan(None, None, tuple(intervals))

@@ -99,7 +99,7 @@ class Worker:
         start = perf_counter()
         try:
             outputs = await self._run(function)
-        except Exception as error:  # the boundary of a stage: one bad item must not end a call
+        except Exception as error:  # noqa: BLE001  # the boundary: one bad item ends no call
             return self._failed(error, item)
         finally:
             self.account.seconds += perf_counter() - start
