@@ -128,7 +128,7 @@ install_libraries() {
 
 find_browser() {
     local candidate
-    for candidate in "${LDDU_BROWSER:-}" chromium google-chrome google-chrome-stable chrome \
+    for candidate in "${LDDU_BROWSER:-}" chromium chromium-browser google-chrome google-chrome-stable \
         "$(cat .setup/browser 2>/dev/null || true)"; do
         if [ -n "$candidate" ] && command -v "$candidate" >/dev/null; then return; fi
     done

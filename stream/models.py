@@ -2,7 +2,7 @@
 
 A model is looked for in a configured folder (the environment variable ``LDDU_MODELS``, or the key
 ``model.weights`` of a configuration), in ``<folder>/<model>/<file>``; if that has no such model, in
-the cache folder (``LDDU_CACHE``, else the user's), which ``fetch`` fills. Nothing is fetched unasked.
+the cache folder (``LDDU_CACHE``, else the user's), which ``fetch`` fills. Nothing else downloads.
 """
 
 from __future__ import annotations
