@@ -1,0 +1,98 @@
+// The page in order: what will happen and consent, then camera and microphone, then the session.
+
+import { Connection, openMedia, request } from "./connection.js";
+import { otherSchema, Problem } from "./problems.js";
+import { SCHEMA, Session } from "./session.js";
+import { list, purposeText, whereText } from "./words.js";
+
+const byId = (id) => document.getElementById(id);
+const form = byId("consent");
+const NOTICE = "Emotion estimates are running";
+
+let config = null;
+let session = null;
+let connection = null;
+
+Object.defineProperty(window, "ldduStats", { get: () => session?.stats.snapshot() ?? null });
+
+/** Show one of the three parts and bring the keyboard to its heading. */
+function show(part) {
+  for (const id of ["problem", "start", "live"]) byId(id).hidden = id !== part;
+  byId("stop").hidden = part !== "live";
+  byId("notice").textContent = part === "live" ? NOTICE : "";
+  scrollTo(0, 0);
+  byId(part).querySelector("h2").focus({ preventScroll: true });
+}
+
+function end() {
+  connection?.close();
+  session?.close();
+  connection = null;
+  for (const track of byId("video").srcObject?.getTracks() ?? []) track.stop();
+  byId("video").srcObject = null;
+}
+
+function fail(error) {
+  end();
+  const problem = error instanceof Problem
+    ? error
+    : new Problem("Something in this page failed", `${error.name}: ${error.message}`, "Reload the page and try again.");
+  byId("problem-title").textContent = problem.title;
+  byId("problem-what").textContent = problem.what;
+  byId("problem-hint").textContent = problem.hint;
+  show("problem");
+}
+
+async function introduce() {
+  try {
+    config = await request("/api/config", { cache: "no-store" });
+    if (config.schema !== SCHEMA) throw otherSchema(config.schema);
+  } catch (error) {
+    fail(error);
+    return;
+  }
+  byId("start-labels").textContent = list(config.labels);
+  byId("start-purpose").textContent = purposeText(config.purpose);
+  byId("start-where").textContent = whereText(location.hostname);
+  for (const box of form.querySelectorAll("input")) box.closest("label").hidden = !config.modalities.includes(box.name);
+  byId("begin").disabled = false;
+  show("start");
+}
+
+async function begin(consent) {
+  const stream = await openMedia(consent, config.video);
+  byId("video").srcObject = stream;
+  byId("no-camera").hidden = consent.face;
+  show("live");
+  const elements = { canvas: byId("outline"), video: byId("video") };
+  session = new Session(config, elements, fail);
+  const current = session;
+  connection = new Connection(stream, config, {
+    record: (record) => current.take(record),
+    interrupted: (now) => { current.interrupted = now; },
+    lost: fail,
+  });
+  await connection.open(consent);
+}
+
+form.addEventListener("submit", async (event) => {
+  event.preventDefault();
+  const agreed = (name) => form.elements[name].checked;
+  const consent = { version: config.consent_version, face: agreed("face"), voice: agreed("voice"), words: agreed("words") };
+  const none = !(consent.face || consent.voice || consent.words);
+  byId("consent-error").textContent = none ? "Choose at least one of face, voice and words." : "";
+  if (none) return;
+  byId("begin").disabled = true;
+  await begin(consent).catch(fail);
+  byId("begin").disabled = false;
+});
+
+byId("stop").addEventListener("click", () => {
+  end();
+  form.reset();
+  show("start");
+});
+byId("retry").addEventListener("click", introduce);
+addEventListener("pagehide", end);
+
+introduce();

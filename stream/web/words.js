@@ -1,0 +1,71 @@
+// Every sentence that people read. The page speaks of what an expression looks like, never of
+// what somebody feels.
+
+const REASONS = {
+  connecting: () => "Connecting to the server.",
+  warming_up: (config) => `Warming up: the first estimate needs ${config.window_s} s of picture and sound.`,
+  no_face: () => "No face found. Move into the picture, come closer or add light.",
+  no_speech: () => "No speech heard.",
+  variance_high: () => "Face, voice and words give too little or contradict each other.",
+  stale: () => "The newest picture or sound is too old. The server may be busy.",
+  no_consent: () => "Nothing that you agreed to is left to estimate from.",
+  failed: () => "The analysis failed for a moment. It goes on by itself.",
+  silent: () => "No new estimates arrive. The server may be busy.",
+  interrupted: () => "The connection is interrupted. Trying to get it back.",
+};
+
+/** The reason code of a state record, or one of this page's own, as a sentence. */
+export function reasonText(reason, config) {
+  return REASONS[reason]?.(config) ?? `Reason given by the server: ${reason}.`;
+}
+
+export const STATUS = {
+  active: { sign: "●", text: "active" },
+  unsure: { sign: "◐", text: "not sure" },
+  inactive: { sign: "○", text: "not active" },
+};
+
+const PURPOSES = {
+  self_view: "Self view: these estimates are shown to you alone.",
+  research: "Research: look at what you signed for it.",
+  personal_training: "Personal training: for you, never for your employer or school.",
+  media_analysis: "Analysis of media.",
+  medical_safety: "Medical or safety reasons, as agreed with you.",
+};
+
+export function purposeText(purpose) {
+  return PURPOSES[purpose] ?? String(purpose).replaceAll("_", " ");
+}
+
+/** Where picture and sound go, told from the address of this page. */
+export function whereText(host) {
+  const local = ["localhost", "127.0.0.1", "[::1]"].includes(host);
+  return local
+    ? "On this machine. Picture and sound are sent nowhere else."
+    : `On ${host}. Picture and sound are sent there and nowhere else.`;
+}
+
+/** ["a", "b", "c"] -> "a, b and c" */
+export function list(items) {
+  return items.length < 2 ? items.join("") : `${items.slice(0, -1).join(", ")} and ${items.at(-1)}`;
+}
+
+/**
+ * What a state says in one line and why it may say less.
+ * @returns {{kind: "sure" | "none" | "unsure", text: string, reason: string}}
+ */
+export function verdict(state, config) {
+  const labels = Object.entries(state.labels ?? {});
+  const named = (status) => labels.filter(([, label]) => label.status === status).map(([name]) => name);
+  const active = named("active");
+  const unsure = named("unsure");
+  const why = state.reason ? reasonText(state.reason, config) : "";
+  if (active.length) {
+    const rest = unsure.length ? `Not sure about ${list(unsure)}.` : "";
+    return { kind: "sure", text: `Looks like: ${list(active)}`, reason: [why, rest].filter(Boolean).join(" ") };
+  }
+  if (state.reason || unsure.length || !labels.length) {
+    return { kind: "unsure", text: "Not sure", reason: why || reasonText("variance_high", config) };
+  }
+  return { kind: "none", text: "Looks like: none of these", reason: "" };
+}

@@ -1,0 +1,229 @@
+"""A server that serves the real page and sends whatever records a test wants to see in it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+from collections.abc import Coroutine, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+from aiohttp import web
+from aiortc import RTCPeerConnection, RTCSessionDescription
+
+import stream
+
+T = TypeVar("T")
+WEB = Path(stream.__file__).parent / "web"
+LABELS = ("happy", "sad", "anger", "surprise", "disgust", "fear")
+CONFIG: dict[str, Any] = {
+    "schema": 1,
+    "labels": LABELS,
+    "purpose": "self_view",
+    "consent_version": "1",
+    "ice_servers": [],
+    "video": {"width": 640, "height": 360, "frame_rate": 30},
+    "analysis_fps": 10,
+    "window_s": 3.0,
+    "hop_s": 0.25,
+    "modalities": ["face", "voice", "words"],
+}
+HELLO = {
+    "type": "hello",
+    "schema": 1,
+    "session": "s1",
+    "person": "p1",
+    "labels": LABELS,
+    "purpose": "self_view",
+    "consent": {"version": "1", "face": True, "voice": True, "words": True},
+    "notice": "",
+    "window_s": 3.0,
+    "hop_s": 0.25,
+}
+HEADERS = {"Content-Security-Policy": "default-src 'self'"}
+
+
+def state(index: int, reason: str | None = None, **statuses: str) -> dict[str, Any]:
+    """A state record; labels that are not named are inactive."""
+    probability = {"active": 0.82, "unsure": 0.55, "inactive": 0.08}
+    labels = {}
+    for name in LABELS:
+        status = statuses.get(name, "inactive")
+        p = probability[status]
+        interval = [round(p - 0.07, 2), round(p + 0.09, 2)]
+        labels[name] = {"probability": p, "variance": 0.4, "interval": interval, "status": status}
+    return {
+        "type": "state",
+        "t": 3.0 + index * 0.25,
+        "person": "p1",
+        "index": index,
+        "revision": 0,
+        "complete": True,
+        "labels": labels,
+        "reason": reason,
+        "lag_s": 0.2,
+    }
+
+
+def transcript(t0: float, text: str) -> dict[str, Any]:
+    words = [
+        {"t0": t0 + 0.2 * i, "t1": t0 + 0.2 * (i + 1), "text": word, "probability": 0.9}
+        for i, word in enumerate(text.split())
+    ]
+    return {
+        "type": "transcript",
+        "person": "p1",
+        "t0": t0,
+        "t1": t0 + 0.2 * len(words),
+        "text": text,
+        "language": "en",
+        "words": words,
+        "lag_s": 0.8,
+    }
+
+
+class FakeServer:
+    """Runs in a thread of its own; its media are negotiated for real, but not sent."""
+
+    def __init__(self) -> None:
+        self.config = dict(CONFIG)
+        self.refusal: tuple[int, dict[str, str]] | None = None
+        self.channels = True
+        """False: the data channel is closed at once, so that the page needs its WebSocket."""
+        self.offers: list[dict[str, Any]] = []
+        self.deleted: list[str] = []
+        self.sockets: list[web.WebSocketResponse] = []
+        self.url = ""
+        self._peers: list[RTCPeerConnection] = []
+        self._channels: list[Any] = []
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="fake server")
+        self._runner: web.AppRunner | None = None
+
+    def start(self) -> None:
+        self._thread.start()
+        self._do(self._start())
+
+    def close(self) -> None:
+        self.stop_serving()
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+    def send(self, *records: dict[str, Any]) -> None:
+        """Send records to every open session."""
+        self._do(self._send(records))
+
+    def stop_serving(self) -> None:
+        """Vanish, as a server that was killed."""
+        self._do(self._stop())
+
+    @property
+    def connected(self) -> bool:
+        return bool(self.sockets) or any(c.readyState == "open" for c in self._channels)
+
+    def _do(self, work: Coroutine[Any, Any, T]) -> T:
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(20)
+
+    async def _start(self) -> None:
+        app = web.Application()
+        app.router.add_get("/", self._page)
+        app.router.add_get("/static/{name}", self._static)
+        app.router.add_get("/api/config", self._config)
+        app.router.add_post("/api/offer", self._offer)
+        app.router.add_delete("/api/sessions/{id}", self._delete)
+        app.router.add_get("/api/sessions/{id}/events", self._events)
+        app.router.add_get("/healthz", self._health)
+        self._runner = web.AppRunner(app, shutdown_timeout=0.1)
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, "127.0.0.1", 0)
+        await site.start()
+        host, port = self._runner.addresses[0][:2]
+        self.url = f"http://{host}:{port}"
+
+    async def _stop(self) -> None:
+        for peer in self._peers:
+            await peer.close()
+        self._peers.clear()
+        for socket in self.sockets:
+            await socket.close()
+        if self._runner is not None:
+            await self._runner.cleanup()
+            self._runner = None
+
+    async def _send(self, records: tuple[dict[str, Any], ...]) -> None:
+        for record in records:
+            text = json.dumps(record)
+            for channel in self._channels:
+                if channel.readyState == "open":
+                    channel.send(text)
+            for socket in self.sockets:
+                await socket.send_str(text)
+
+    async def _page(self, _request: web.Request) -> web.FileResponse:
+        return web.FileResponse(WEB / "index.html", headers=HEADERS)
+
+    async def _static(self, request: web.Request) -> web.FileResponse:
+        return web.FileResponse(WEB / request.match_info["name"], headers=HEADERS)
+
+    async def _config(self, _request: web.Request) -> web.Response:
+        return web.json_response(self.config)
+
+    async def _health(self, _request: web.Request) -> web.Response:
+        return web.json_response({"status": "ok"})
+
+    async def _offer(self, request: web.Request) -> web.Response:
+        offer = await request.json()
+        self.offers.append(offer)
+        if self.refusal is not None:
+            status, body = self.refusal
+            return web.json_response(body, status=status)
+        peer = RTCPeerConnection()
+        self._peers.append(peer)
+
+        @peer.on("datachannel")
+        def _channel(channel: Any) -> None:
+            if self.channels:
+                self._channels.append(channel)
+            else:
+                channel.close()
+
+        await peer.setRemoteDescription(RTCSessionDescription(offer["sdp"], offer["type"]))
+        for transceiver in peer.getTransceivers():
+            transceiver.direction = "inactive"
+        await peer.setLocalDescription(await peer.createAnswer())
+        local = peer.localDescription
+        return web.json_response(
+            {
+                "sdp": local.sdp,
+                "type": local.type,
+                "session": "s1",
+                "person": "p1",
+                "events": "/api/sessions/s1/events",
+            }
+        )
+
+    async def _delete(self, request: web.Request) -> web.Response:
+        self.deleted.append(request.match_info["id"])
+        return web.Response(status=204)
+
+    async def _events(self, request: web.Request) -> web.WebSocketResponse:
+        socket = web.WebSocketResponse()
+        await socket.prepare(request)
+        self.sockets.append(socket)
+        async for _ in socket:
+            pass
+        self.sockets.remove(socket)
+        return socket
+
+
+@contextmanager
+def fake_server() -> Iterator[FakeServer]:
+    server = FakeServer()
+    server.start()
+    try:
+        yield server
+    finally:
+        server.close()
