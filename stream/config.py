@@ -57,7 +57,7 @@ class AnalysisConfig(Section):
     language: str | None = "en"
     """ISO 639-1 code; none: detected per segment (needs a multilingual model)."""
     asr_model: Literal["whisper-tiny.en", "whisper-base"] = "whisper-tiny.en"
-    max_segment: Seconds = 2.0
+    max_segment: Annotated[float, Field(ge=1.5, le=28.0)] = 2.4
     """Speech is sent to transcription in segments of at most this many seconds."""
     words: bool = True
     """False: no transcription (e.g. a language that the text encoder does not know)."""

@@ -90,7 +90,7 @@ class Runs(Protocol):
 class InlineRuns:
     """Everything on the event loop: deterministic, for tests in virtual time."""
 
-    def for_stage(self, name: str) -> Run:
+    def for_stage(self, name: str) -> Run:  # noqa: ARG002  # the same for all
         return inline
 
 

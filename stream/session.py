@@ -49,7 +49,7 @@ def graph_config(
     return GraphConfig(
         plan=plan or WindowPlan.sliding(config.window.width, config.window.hop),
         expected=expected,
-        vad=VadConfig(max_segment=config.analysis.max_segment),
+        vad=VadConfig(max_s=config.analysis.max_segment),
         align=AlignConfig(
             dims={"words": dims["words"], "voice": dims["voice"], "face": dims["face"]},
             expected=expected,

@@ -68,9 +68,9 @@ class _Words:
 class AlignStage:
     """Emits every window of the plan once all sources have passed its end.
 
-    With `max_wait` (live) a window does not wait for words: it comes at once as revision 0 and, when
-    the words have passed its end, again as revision 1. Windows that had to come before voice or face
-    were there, or that lost data, are never `complete`.
+    With `max_wait` (live) a window does not wait for words: it comes at once as revision 0 and,
+    when the words have passed its end, again as revision 1. Windows that had to come before voice
+    or face were there, or that lost data, are never `complete`.
     """
 
     name = "align"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from time import perf_counter
 from typing import Protocol
 
@@ -89,10 +90,8 @@ class InferenceEngine:
         while self._pending:
             if len(self._pending) < self._max_batch:
                 self._full.clear()
-                try:
+                with suppress(TimeoutError):
                     await asyncio.wait_for(self._full.wait(), self._max_wait)
-                except TimeoutError:
-                    pass
             batch = self._pending[: self._max_batch]
             del self._pending[: self._max_batch]
             await self._serve(batch)
