@@ -10,6 +10,7 @@ import subprocess
 import sys
 import urllib.request
 import zipfile
+from http.client import HTTPException
 from pathlib import Path
 from typing import IO
 from urllib.error import URLError
@@ -88,8 +89,8 @@ def write_from_hub(file: WeightFile, target: Path) -> None:
             target.open("wb") as out,
         ):
             _copy(answer, out, file)
-    except (URLError, TimeoutError, ConnectionError) as error:
-        raise SourceFailed(str(getattr(error, "reason", error))) from error
+    except (URLError, HTTPException, TimeoutError, ConnectionError) as error:
+        raise SourceFailed(str(error) or type(error).__name__) from error
 
 
 def _copy(source: IO[bytes], out: IO[bytes], file: WeightFile) -> None:
