@@ -306,6 +306,6 @@ def _duration(container: InputContainer, streams: list[Stream], origin: Fraction
         if duration is not None:
             ends.append((_seconds(stream, stream.start_time) or Fraction(0)) + duration - origin)
     if not ends and container.duration is not None:
-        ends.append(Fraction(container.duration, av.time_base))
+        ends.append(Fraction(container.duration, av.time_base) - origin)
     duration_s = float(max(ends, default=Fraction(0)))
     return duration_s if math.isfinite(duration_s) and duration_s > 0 else None

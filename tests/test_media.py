@@ -1,0 +1,330 @@
+from __future__ import annotations
+
+import itertools
+import math
+import os
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import pytest
+
+from stream.decimate import Decimator
+from stream.decode import Decoder
+from stream.errors import MediaError
+from stream.media import Media, MediaItem, Request, open_media
+from tests import recordings
+from workers.messages import END, SAMPLE_RATE, AudioChunk, Gap, Progress, VideoFrame
+
+
+def read(path: Path, **options: Any) -> tuple[Media, list[MediaItem]]:
+    with open_media(path, **{"fps": 10.0, **options}) as media:
+        return media, list(media)
+
+
+def sound(items: list[MediaItem]) -> list[AudioChunk]:
+    return [item for item in items if isinstance(item, AudioChunk)]
+
+
+def pictures(items: list[MediaItem]) -> list[VideoFrame]:
+    return [item for item in items if isinstance(item, VideoFrame)]
+
+
+def assert_sound(chunks: list[AudioChunk], seconds: float, at: float = 0.0) -> None:
+    """Without holes, from `at` on, `seconds` long, the tone where it belongs."""
+    assert chunks[0].t0 == pytest.approx(at, abs=0.002)
+    for before, after in itertools.pairwise(chunks):
+        assert after.t0 == pytest.approx(before.t1, abs=1e-6)
+    assert chunks[-1].t1 == pytest.approx(at + seconds, abs=0.06)
+    samples = np.concatenate([chunk.samples for chunk in chunks])
+    assert samples.dtype == np.float32 and np.abs(samples).max() == pytest.approx(0.5, abs=0.05)
+    onset = np.flatnonzero(np.abs(samples) > 0.2)[0] / SAMPLE_RATE
+    assert onset == pytest.approx(recordings.TONE_AT, abs=0.008)
+
+
+def assert_pictures(frames: list[VideoFrame], times: list[float]) -> None:
+    """At `times`, and each shows its own time."""
+    assert [frame.t for frame in frames] == pytest.approx(times, abs=0.0011)
+    for frame in frames:
+        grey = float(np.median(frame.image[-8:]))
+        assert grey == pytest.approx(recordings.grey_of(frame.t), abs=4)
+
+
+BOTH = [
+    ("a.mp4", "aac", "libx264", 48_000),
+    ("a.mov", "aac", "libx264", 44_100),
+    ("a.mkv", "aac", "libx264", 44_100),  # times in whole milliseconds, frames of 23.22 ms
+    ("a.webm", "libopus", "libvpx", 48_000),
+]
+
+
+@pytest.mark.parametrize(("name", "audio", "video", "rate"), BOTH)
+def test_sound_and_picture(tmp_path: Path, name: str, audio: str, video: str, rate: int) -> None:
+    path = recordings.write(tmp_path / name, audio=audio, video=video, rate=rate)
+    media, items = read(path)
+    assert (media.has_audio, media.has_video, media.name) == (True, True, name)
+    assert media.duration == pytest.approx(2.0, abs=0.1)
+    assert media.position == pytest.approx(2.0, abs=0.1)
+    assert_sound(sound(items), 2.0)
+    kept = Decimator(10.0)
+    assert_pictures(pictures(items), [i / 25 for i in range(50) if kept.keep(i / 25)])
+    skipped = [i for i in items if isinstance(i, Progress) and i.t != END]
+    assert len(skipped) == 30 and {item.source for item in skipped} == {"video"}
+    assert not media.warnings
+
+
+@pytest.mark.parametrize(
+    ("name", "audio", "rate"),
+    [
+        ("a.wav", "pcm_s16le", 16_000),
+        ("a.flac", "flac", 22_050),
+        ("a.mp3", "libmp3lame", 44_100),
+        ("a.m4a", "aac", 8_000),
+    ],
+)
+def test_sound_only(tmp_path: Path, name: str, audio: str, rate: int) -> None:
+    media, items = read(recordings.write(tmp_path / name, audio=audio, rate=rate))
+    assert (media.has_audio, media.has_video) == (True, False)
+    assert_sound(sound(items), 2.0)
+    assert items[0] == Progress("p1", "video", END), "nobody has to wait for pictures"
+    assert items[-1] == Progress("p1", "audio", END)
+
+
+def test_pictures_only(tmp_path: Path) -> None:
+    media, items = read(recordings.write(tmp_path / "a.mkv", video="libx264"))
+    assert (media.has_audio, media.has_video) == (False, True)
+    assert len(pictures(items)) == 20
+    assert items[0] == Progress("p1", "audio", END)
+    assert items[-1] == Progress("p1", "video", END)
+
+
+def test_variable_frame_rate_keeps_the_times_of_the_file(tmp_path: Path) -> None:
+    times = [0.0, 0.04, 0.05, 0.31, 0.33, 0.39, 0.45, 1.2, 1.25, 1.9]
+    path = recordings.write(tmp_path / "a.mp4", video="libx264", times=times)
+    _, items = read(path)
+    assert_pictures(pictures(items), [0.0, 0.31, 0.45, 1.2, 1.9])
+
+
+def test_items_come_in_the_order_of_time(tmp_path: Path) -> None:
+    path = recordings.write(tmp_path / "a.mp4", audio="aac", video="libx264")
+    ends = [
+        item.t1 if isinstance(item, AudioChunk) else item.t
+        for item in read(path)[1]
+        if not isinstance(item, Gap) and not (isinstance(item, Progress) and item.t == END)
+    ]
+    assert ends == sorted(ends)
+
+
+@pytest.mark.parametrize(("rotation", "row", "column"), [(90, 1, 0), (-90, 0, 1), (180, 1, 1)])
+def test_pictures_are_upright(tmp_path: Path, rotation: int, row: int, column: int) -> None:
+    path = recordings.write(
+        tmp_path / "a.mp4", video="libx264", seconds=0.2, size=(96, 64), rotation=rotation
+    )
+    image = pictures(read(path)[1])[0].image
+    assert image.shape == ((64, 96, 3) if rotation == 180 else (96, 64, 3))
+    height, width = image.shape[0] // 2, image.shape[1] // 2
+    quarters = image.reshape(2, height, 2, width, 3).mean(axis=(1, 3, 4))
+    assert np.unravel_index(quarters.argmax(), (2, 2)) == (row, column)
+
+
+def test_pictures_are_at_most_so_wide(tmp_path: Path) -> None:
+    path = recordings.write(tmp_path / "a.mp4", video="libx264", seconds=0.2, size=(320, 180))
+    assert pictures(read(path, max_width=160)[1])[0].image.shape == (90, 160, 3)
+    assert pictures(read(path)[1])[0].image.shape == (180, 320, 3)
+
+
+def test_stream_time_starts_with_the_earliest_stream(tmp_path: Path) -> None:
+    times = [5.0 + i / 25 for i in range(50)]
+    path = recordings.write(
+        tmp_path / "a.mkv", audio="aac", video="libx264", audio_at=5.7, times=times, fps=25
+    )
+    _, items = read(path)
+    assert pictures(items)[0].t == 0.0
+    assert_sound(sound(items), 2.0, at=0.7)
+    only_sound = read(path, video=False)[1]
+    assert sound(only_sound)[0].t0 == sound(items)[0].t0, "the same clock when pictures are unread"
+
+
+def test_a_hole_in_the_sound_stays_a_hole(tmp_path: Path) -> None:
+    path = recordings.write(tmp_path / "a.mkv", audio="pcm_s16le", rate=16_000, hole=(0.8, 1.2))
+    chunks = sound(read(path)[1])
+    holes = [
+        (before.t1, after.t0)
+        for before, after in itertools.pairwise(chunks)
+        if after.t0 - before.t1 > 1e-6
+    ]
+    assert holes == [pytest.approx((0.8, 1.2), abs=0.001)]
+    assert sum(len(chunk.samples) for chunk in chunks) == 1.6 * SAMPLE_RATE
+
+
+def test_the_child_gives_exactly_what_decoding_here_gives(tmp_path: Path) -> None:
+    path = recordings.write(tmp_path / "a.mp4", audio="aac", video="libx264", seconds=1.0)
+    here = list(Decoder(Request(str(path), "p1", 10.0, 640, audio=True, video=True)))
+    there = read(path)[1]
+    assert len(here) == len(there)
+    for ours, theirs in zip(here, there, strict=True):
+        match ours, theirs:
+            case AudioChunk(), AudioChunk():
+                assert ours.t0 == theirs.t0
+                np.testing.assert_array_equal(ours.samples, theirs.samples)
+                assert not theirs.samples.flags.writeable
+            case VideoFrame(), VideoFrame():
+                assert ours.t == theirs.t
+                np.testing.assert_array_equal(ours.image, theirs.image)
+                assert not theirs.image.flags.writeable
+            case _:
+                assert ours == theirs
+
+
+def test_a_crash_of_the_decoder_is_an_error_after_what_was_decoded(tmp_path: Path) -> None:
+    path = recordings.write(
+        tmp_path / "a.mp4", audio="aac", video="libx264", seconds=2.0, size=(640, 360)
+    )
+    with open_media(path, fps=25.0) as media:
+        items = iter(media)
+        got = []
+        while media.position < 0.5:
+            got.append(next(items))
+        os.kill(media.pid, signal.SIGSEGV)
+        with pytest.raises(MediaError, match=r"crashed on .*a\.mp4 at about \d\.\d s \(SIGSEGV\)"):
+            got.extend(items)
+    assert 0.5 <= media.position < 2.0, "a wait of the child for us bounds what is decoded ahead"
+    assert len(pictures(got)) >= 10
+
+
+@pytest.mark.parametrize("share", [0.1, 0.35, 0.6, 0.8])
+def test_a_file_that_was_cut_off_gives_what_is_there_and_an_error(
+    tmp_path: Path, share: float
+) -> None:
+    whole = recordings.write(
+        tmp_path / "whole.mp4",
+        audio="aac",
+        video="libx264",
+        seconds=12.0,
+        options={"movflags": "faststart"},
+    )
+    path = tmp_path / "cut.mp4"
+    data = whole.read_bytes()
+    path.write_bytes(data[: len(data) * 15 // 100 + int(len(data) * 0.85 * share)])
+    items: list[MediaItem] = []
+    with (
+        pytest.raises(MediaError, match=r"could be read only to about .* 12\.0 s") as caught,
+        open_media(path, fps=10.0) as media,
+    ):
+        items.extend(media)
+    assert "cut off" in caught.value.hint
+    assert len(items) > 5
+    assert media.position == pytest.approx(12 * share, abs=3.0)
+
+
+def test_no_cut_through_the_index_is_a_crash_here(tmp_path: Path) -> None:
+    whole = recordings.write(tmp_path / "whole.mp4", audio="aac", video="libx264", seconds=1.0)
+    data = whole.read_bytes()
+    index = data.index(b"moov")
+    path = tmp_path / "cut.mp4"
+    cuts = np.linspace(8, (index + len(data)) // 2, 8).astype(int).tolist()
+    errors = []
+    for end in (*cuts, index + 20, index + 200):
+        path.write_bytes(data[:end])
+        try:
+            read(path)  # the index of one stream may be whole
+        except MediaError as error:
+            errors.append(error)
+    assert len(errors) >= 8
+    assert all(str(path) in str(error) and error.hint for error in errors)
+
+
+def test_damage_inside_is_skipped_and_marked(tmp_path: Path) -> None:
+    path = recordings.write(tmp_path / "a.mkv", audio="flac", seconds=2.0)
+    data = bytearray(path.read_bytes())
+    middle = len(data) * 6 // 10
+    data[middle : middle + 40] = bytes(40)
+    path.write_bytes(data)
+    media, items = read(path)
+    assert media.warnings == ["1 damaged packets were skipped"]
+    (gap,) = (item for item in items if isinstance(item, Gap))
+    assert (gap.source, gap.reason) == ("audio", "damaged")
+    assert 0.5 < gap.t0 < gap.t1 < 1.9
+    before = [chunk for chunk in sound(items) if chunk.t0 < gap.t0]
+    after = [chunk for chunk in sound(items) if chunk.t0 >= gap.t0]
+    assert before[-1].t1 == pytest.approx(gap.t0, abs=0.001)
+    assert after[0].t0 == pytest.approx(gap.t1, abs=0.001)
+
+
+def bad_files(folder: Path) -> dict[str, tuple[Path, str]]:
+    files = {name: folder / name for name in ("empty.wav", "text.mkv", "noise.mp4", "list.m3u8")}
+    files["empty.wav"].touch()
+    files["text.mkv"].write_text("this is no recording\n" * 100)
+    files["noise.mp4"].write_bytes(np.random.default_rng(1).bytes(5000))
+    good = recordings.write(folder / "good.wav", audio="pcm_s16le", seconds=0.2)
+    files["list.m3u8"].write_text(f"#EXTM3U\n#EXTINF:1,\n{good}\n#EXT-X-ENDLIST\n")
+    os.mkfifo(folder / "pipe.wav")
+    return {
+        "missing": (folder / "missing.mp4", "does not exist"),
+        "folder": (folder, "is a folder"),
+        "empty": (files["empty.wav"], "is empty"),
+        "text": (files["text.mkv"], "is not a recording"),
+        "noise": (files["noise.mp4"], "is not a recording"),
+        "playlist": (files["list.m3u8"], "is not a recording"),
+        "pipe": (folder / "pipe.wav", "is not a regular file"),
+    }
+
+
+@pytest.mark.parametrize(
+    "kind", ["missing", "folder", "empty", "text", "noise", "playlist", "pipe"]
+)
+def test_bad_files(tmp_path: Path, kind: str) -> None:
+    path, problem = bad_files(tmp_path)[kind]
+    with pytest.raises(MediaError, match=problem) as caught:
+        open_media(path, fps=10.0)
+    assert str(path) in str(caught.value) and caught.value.hint
+
+
+def test_a_file_without_what_may_be_analysed(tmp_path: Path) -> None:
+    path = recordings.write(tmp_path / "a.wav", audio="pcm_s16le", seconds=0.2)
+    with pytest.raises(MediaError, match="has only sound, which is not to be analysed"):
+        open_media(path, fps=10.0, audio=False)
+
+
+def test_a_file_with_neither_sound_nor_picture(tmp_path: Path) -> None:
+    path = tmp_path / "a.mov"
+    box = (8).to_bytes(4, "big")
+    path.write_bytes((16).to_bytes(4, "big") + b"ftypqt  \0\0\0\0" + box + b"moov" + box + b"mdat")
+    with pytest.raises(MediaError, match=r"neither sound nor picture|not a recording"):
+        open_media(path, fps=10.0)
+
+
+def test_closing_early_ends_the_child(tmp_path: Path) -> None:
+    path = recordings.write(tmp_path / "a.mp4", video="libx264", size=(640, 360))
+    with open_media(path, fps=25.0) as media:
+        items = iter(media)
+        next(items)
+        pid = media.pid
+        assert psutil.pid_exists(pid)
+    assert not psutil.pid_exists(pid)
+    assert list(items) == []
+
+
+def test_the_child_waits_for_a_slow_reader(tmp_path: Path) -> None:
+    path = recordings.write(tmp_path / "a.mp4", video="libx264", seconds=3.0, size=(640, 360))
+    with open_media(path, fps=25.0) as media:
+        child = psutil.Process(media.pid)
+        time.sleep(0.5)
+        before = sum(child.cpu_times()[:2])
+        time.sleep(0.5)
+        assert sum(child.cpu_times()[:2]) - before < 0.03
+        assert child.memory_info().rss < 250 * 2**20
+        assert len(pictures(list(media))) == 75
+
+
+def test_real_clips(shared: Path) -> None:
+    media, items = read(shared / "media/silent/pyfeat_face_noface.mov")  # its sound starts late
+    assert sound(items)[0].t0 == pytest.approx(2.43, abs=0.001)
+    assert pictures(items)[0].t == 0.0 and math.isclose(media.position, 6.396, abs_tol=0.01)
+    _, items = read(shared / "media/talking/videoretalking_face_1.mp4")  # variable frame rate
+    assert sound(items)[0].t0 == 0.0
+    assert pictures(items)[0].t == pytest.approx(0.033, abs=0.001)
+    assert len(pictures(items)) == 61
