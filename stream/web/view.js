@@ -54,7 +54,7 @@ class Row {
 export class View {
   constructor(config) {
     this.config = config;
-    this.announced = 0;
+    this.announced = -Infinity;
     byId("labels").replaceChildren();
     byId("captions").replaceChildren();
     this.rows = new Map(config.labels.map((name) => [name, new Row(name, byId("labels"))]));
