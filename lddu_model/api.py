@@ -2,24 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import torch
 from pydantic import BaseModel, ValidationError
-from torch import nn
 
 from lddu_model.batch import Batch, collate
 from lddu_model.errors import ConfigError, DeviceError, ModelError, SpecError
-from lddu_model.model import DefaultHyper, DefaultNet, Output, moderated
+from lddu_model.model import DefaultHyper, DefaultNet, Network, Output, moderated
 from lddu_model.spec import FeatureSpec, Float32, Prediction, Sample
 
-VARIANTS: dict[str, tuple[type[DefaultHyper], type[DefaultNet]]] = {
-    "default": (DefaultHyper, DefaultNet),
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """One architecture."""
+
+    hyper: type[BaseModel]
+    build: Callable[[FeatureSpec, int, Any], Network]
+    """From the spec, the number of labels and an instance of `hyper`."""
+
+
+VARIANTS: dict[str, Variant] = {
+    "default": Variant(DefaultHyper, DefaultNet),
 }
-"""Name -> (hyper-parameters, network). Another variant is one more line here."""
+"""By name. Another architecture is one more line here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +56,7 @@ class Model:
     spec: FeatureSpec
     labels: tuple[str, ...]
     hyper: BaseModel
-    net: nn.Module
+    net: Network
     calibration: Calibration
     thresholds: tuple[float, ...]
     """Probability from which a label counts as present."""
@@ -112,21 +121,16 @@ def create(
         raise ModelError(f"unknown model variant {variant!r}", f"choose one of {sorted(VARIANTS)}")
     if not labels or len(set(labels)) != len(labels):
         raise SpecError(f"a model needs labels with different names, got {list(labels)}")
-    hyper_type, net_type = VARIANTS[variant]
+    chosen = VARIANTS[variant]
     try:
-        settings = hyper_type(**(hyper or {}))
+        settings = chosen.hyper(**(hyper or {}))
     except ValidationError as error:
         raise ConfigError(
             f"hyper-parameters of variant {variant!r}: {error}",
-            f"known are {sorted(hyper_type.model_fields)}",
+            f"known are {sorted(chosen.hyper.model_fields)}",
         ) from error
-    if settings.width % settings.heads:
-        raise ConfigError(
-            f"hyper-parameters of variant {variant!r}: width {settings.width} "
-            f"is no multiple of heads {settings.heads}"
-        )
     count = len(labels)
-    net = net_type(spec, count, settings).eval()
+    net = chosen.build(spec, count, settings).eval()
     identity = Calibration.identity(count)
     return Model(variant, spec, tuple(labels), settings, net, identity, (0.5,) * count)
 

@@ -21,7 +21,7 @@ import math
 from typing import NamedTuple
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -37,16 +37,22 @@ class DefaultHyper(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    width: int = Field(128, ge=8)
-    heads: int = Field(4, ge=1)
-    layers: int = Field(2, ge=1)
-    feed_forward: int = Field(256, ge=8)
-    latent: int = Field(64, ge=2)
-    dropout: float = Field(0.1, ge=0, lt=1)
-    prior_variance: float = Field(9.0, gt=0)
+    width: int = Field(default=128, ge=8)
+    heads: int = Field(default=4, ge=1)
+    layers: int = Field(default=2, ge=1)
+    feed_forward: int = Field(default=256, ge=8)
+    latent: int = Field(default=64, ge=2)
+    dropout: float = Field(default=0.1, ge=0, lt=1)
+    prior_variance: float = Field(default=9.0, gt=0)
     """Variance of the logit when no modality is present (standard deviation 3: anything goes)."""
     interaction: bool = True
     """Whether modalities may correct the fused mean together."""
+
+    @model_validator(mode="after")
+    def _heads_fit(self) -> DefaultHyper:
+        if self.width % self.heads:
+            raise ValueError(f"width {self.width} is no multiple of heads {self.heads}")
+        return self
 
 
 class Output(NamedTuple):
@@ -204,7 +210,23 @@ class Distribution(nn.Module):
         return self.mu(hidden).float(), LOG_VARIANCE_LIMIT * torch.tanh(log_var)
 
 
-class DefaultNet(nn.Module):
+class Network(nn.Module):
+    """What every variant is, apart from its architecture."""
+
+    def set_normalisation(self, index: int, mean: Tensor, deviation: Tensor) -> None:
+        """Standardise modality `index` by mean (D,) and standard deviation (D,)."""
+        raise NotImplementedError
+
+    def set_base_rate(self, rate: Tensor) -> None:
+        """Shares (C,) of the labels in the training data."""
+        raise NotImplementedError
+
+    def forward(self, features: list[Tensor], mask: list[Tensor]) -> Output:
+        """Features (B, L_m, D_m) and mask (B, L_m) per modality."""
+        raise NotImplementedError
+
+
+class DefaultNet(Network):
     """All of the above for one spec and label set; see the module's docstring."""
 
     prior_logit: Tensor
@@ -235,14 +257,15 @@ class DefaultNet(nn.Module):
             )
 
     def set_normalisation(self, index: int, mean: Tensor, deviation: Tensor) -> None:
-        """Standardise modality `index` by mean (D,) and standard deviation (D,)."""
         encoder = self.encoders[index]
         assert isinstance(encoder, Encoder)
         encoder.mean.copy_(mean)
         encoder.scale.copy_(1.0 / deviation.clamp_min(1e-3))
 
+    def set_base_rate(self, rate: Tensor) -> None:
+        self.prior_logit.copy_(torch.logit(rate, eps=1e-3))
+
     def forward(self, features: list[Tensor], mask: list[Tensor]) -> Output:
-        """Features (B, L_m, D_m) and mask (B, L_m) per modality."""
         latents = []
         for m, encoder in enumerate(self.encoders):
             states, valid = encoder(features[m], mask[m])

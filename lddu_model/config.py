@@ -1,0 +1,142 @@
+"""The configuration of a training run: TOML, where a key that is not known is an error."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from lddu_model.errors import ConfigError
+from lddu_model.losses import LossConfig
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class DataConfig(_Strict):
+    """One feature set (a folder of shards) and how it is split.
+
+    Groups that are named go where they are named; of the rest a share goes to validation, decided
+    by a hash of the sample's id or group, so that a sample stays on its side when others come.
+    """
+
+    name: str
+    path: Path
+    """Relative to the working directory."""
+    weight: float = Field(default=1.0, ge=0)
+    """Share of the training draws, relative to the other sets; 0 = partner in mixtures only."""
+    validation: float = Field(default=0.1, ge=0, le=1)
+    by: Literal["id", "group"] = "id"
+    validation_groups: tuple[str, ...] = ()
+    test_groups: tuple[str, ...] = ()
+    test: Path | None = None
+    """Another feature set, only for the final score."""
+
+
+class MixConfig(_Strict):
+    """Samples of several modalities from sets that have one each; see ``data.mix``."""
+
+    rate: float = Field(default=0.5, ge=0, le=1)
+    """Share of draws that get partners."""
+    neutral: float = Field(default=0.3, ge=0, le=1)
+    """Share of partners that show no label although the sample does."""
+
+
+class AugmentConfig(_Strict):
+    """What training does to samples; see ``data.augment``."""
+
+    drop: dict[str, float] = Field(default_factory=dict)
+    """Chance per modality to be dropped, where another one remains."""
+    crop: float = Field(default=0.3, ge=0, le=1)
+    """Chance per modality to be cut to a part of its steps."""
+    drop_steps: float = Field(default=0.1, ge=0, lt=1)
+    """Upper end of the share of steps that are lost."""
+    noise: float = Field(default=0.0, ge=0)
+    """Upper end of the standard deviation of added noise, in standard deviations per feature."""
+
+
+class OptimConfig(_Strict):
+    learning_rate: float = Field(default=5e-4, gt=0)
+    weight_decay: float = Field(default=0.02, ge=0)
+    batch: int = Field(default=128, ge=2)
+    epochs: int = Field(default=20, ge=1)
+    samples_per_epoch: int | None = Field(default=None, ge=2)
+    """Draws per epoch; None = as many as there are training samples."""
+    warmup: float = Field(default=0.1, ge=0, lt=1)
+    """Share of all steps with rising learning rate; then half a cosine down to 0."""
+    clip: float = Field(default=1.0, gt=0)
+    """Largest norm of the gradient."""
+    patience: int = Field(default=5, ge=1)
+    """Epochs without a better validation score after which training ends."""
+
+
+class TrainConfig(_Strict):
+    name: str
+    out: Path
+    labels: tuple[str, ...] = Field(min_length=1)
+    variant: str = "default"
+    seed: int = 1
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    precision: Literal["float32", "bfloat16"] = "float32"
+    threads: int | None = Field(default=None, ge=1)
+    """CPU threads; None = torch's choice."""
+    model: dict[str, Any] = Field(default_factory=dict)
+    """Hyper-parameters of the variant."""
+    loss: LossConfig = LossConfig()
+    optim: OptimConfig = OptimConfig()
+    mix: MixConfig = MixConfig()
+    augment: AugmentConfig = AugmentConfig()
+    data: tuple[DataConfig, ...] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _names_differ(self) -> TrainConfig:
+        names = [each.name for each in self.data]
+        if len(set(names)) != len(names):
+            raise ValueError(f"data sets need different names, got {names}")
+        return self
+
+
+def read_config(path: str | Path, changes: Sequence[str] = ()) -> TrainConfig:
+    """Read `path` and apply `changes` such as ``optim.epochs=3`` or ``data.0.path="x"``."""
+    path = Path(path)
+    try:
+        plain = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror}", "check the path") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not valid TOML: {error}") from error
+    for change in changes:
+        _apply(plain, change)
+    try:
+        return TrainConfig.model_validate(plain)
+    except ValidationError as error:
+        where = f"{path} with --set {' '.join(changes)}" if changes else str(path)
+        faults = "".join(f"\n  {_describe(each['loc'], each['msg'])}" for each in error.errors())
+        raise ConfigError(f"{where} has wrong settings:{faults}", "correct these keys") from error
+
+
+def _describe(location: tuple[int | str, ...], message: str) -> str:
+    unknown = message == "Extra inputs are not permitted"
+    return f"{'.'.join(map(str, location))}: {'unknown key' if unknown else message}"
+
+
+def _apply(plain: dict[str, Any], change: str) -> None:
+    key, equals, text = change.partition("=")
+    if not equals:
+        raise ConfigError(f"--set {change}: expected key=value", "for example --set seed=2")
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text  # a bare word is a string
+    *parents, last = key.strip().split(".")
+    node: Any = plain
+    try:
+        for part in parents:
+            node = node[int(part)] if isinstance(node, list) else node.setdefault(part, {})
+        node[int(last) if isinstance(node, list) else last] = value
+    except (IndexError, TypeError, ValueError, AttributeError) as error:
+        raise ConfigError(f"--set {change}: no such key in the configuration") from error
