@@ -109,6 +109,13 @@ class _Track:
         self.late_since: float | None = None
         self.pending: tuple[float, int] | None = None
         """A report that came before the first packet: Unix time, RTP timestamp."""
+        self.doubted: float | None = None
+        """Offset of a report that asks for a step: a busy sender may date one wrongly."""
+
+    def confirms(self, offset: float) -> bool:
+        """Whether the report before asked for the same step; if not, this one is doubted."""
+        before, self.doubted = self.doubted, offset
+        return before is not None and abs(offset - before) < STEP_S
 
     def move(self, offset: float, *, provisional: bool, step: bool) -> None:
         epoch = 0 if self.line is None else self.line.epoch + step
@@ -121,8 +128,9 @@ class SenderClock:
     def __init__(self, start: float) -> None:
         self.start = start
         self.counts: Counter[str] = Counter()
-        """``reports``, ``reports_ignored``, ``jumps`` (of RTP timestamps), ``steps`` (corrections
-        made at once) and ``wall_clock_steps`` (of the sender's clock)."""
+        """``reports``, ``reports_ignored``, ``reports_doubted`` (a step that the next report must
+        confirm), ``jumps`` (of RTP timestamps), ``steps`` (corrections made at once) and
+        ``wall_clock_steps`` (of the sender's clock)."""
         self.unix_at_zero: float | None = None
         """The sender's wall clock at stream time 0, None before the first report."""
         self._tracks: dict[str, _Track] = {}
@@ -148,8 +156,12 @@ class SenderClock:
         elif self._jumped(track, value, by_arrival, arrival):
             self.counts["jumps"] += 1
             value = track.unwrapper.restart(timestamp)
-            by_arrival = arrival - self.start - track.delay - value / track.rate
             track.move(by_arrival, provisional=True, step=True)
+        elif track.line.provisional and by_arrival < track.line.offset:
+            # What the anchor was taken from came late; nothing arrives before it was captured.
+            step = track.line.offset - by_arrival >= STEP_S
+            self.counts["steps"] += step
+            track.move(by_arrival, provisional=True, step=step)
         track.by_arrival = by_arrival
         assert track.line is not None
         return Stamp(value, track.line)
@@ -204,11 +216,14 @@ class SenderClock:
             self.counts["wall_clock_steps"] += 1
             self.unix_at_zero += offset - line.offset
             offset = line.offset
-        error = offset - line.offset
-        step = abs(error) >= STEP_S
+        step = abs(offset - line.offset) >= STEP_S
+        if step and not line.provisional and not track.confirms(offset):
+            self.counts["reports_doubted"] += 1
+            return
+        track.doubted = None
         self.counts["steps"] += step
         if not step and not line.provisional:
-            offset = line.offset + SMOOTHING * error
+            offset = line.offset + SMOOTHING * (offset - line.offset)
         track.move(offset, provisional=False, step=step)
 
 
@@ -233,6 +248,10 @@ class SampleGrid:
 
     def __init__(self) -> None:
         self._next: int | None = None
+
+    def restart(self) -> None:
+        """The next chunk is put exactly where it belongs."""
+        self._next = None
 
     def place(self, t: float, samples: int) -> Placement:
         """Place a chunk of `samples` samples that should start at `t`."""

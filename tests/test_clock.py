@@ -160,6 +160,21 @@ def test_drift_is_followed(ppm: float, lost: set[int]) -> None:
     assert max(abs(error) for t, error in found if t > 8.0) <= STEP_S
 
 
+def test_single_wrong_report_is_doubted_and_a_confirmed_one_steps() -> None:
+    clock = new_clock()
+    sender = Sender({"audio": 7, "video": 9})
+    shifts = [0.0, 0.0, 0.2, 0.0, 0.0, 0.3, 0.3, 0.3]
+    placed = []
+    for t, shift in enumerate(shifts):
+        clock.packet("audio", sender.rtp("audio", t), t + 0.05)
+        clock.report("audio", ntp(UNIX + t + shift), sender.rtp("audio", t))
+        stamp = clock.packet("audio", sender.rtp("audio", t + 0.02), t + 0.07)
+        placed.append(stamp.t - t - 0.02)
+    assert placed == pytest.approx([0.0] * 6 + [0.3] * 2, abs=1e-4)
+    assert clock.counts["reports_doubted"] == 2
+    assert clock.counts["steps"] == 1
+
+
 def test_noisy_reports_are_smoothed_and_never_step() -> None:
     clock = new_clock()
     sender = Sender({"audio": 7, "video": 9})

@@ -1,0 +1,208 @@
+"""One participant's WebRTC connection: an offer comes in, media in stream time comes out.
+
+Only here and in ``stream.receivers`` is aiortc used.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+
+from aiortc import (
+    RTCConfiguration,
+    RTCDataChannel,
+    RTCIceServer,
+    RTCPeerConnection,
+    RTCRtpReceiver,
+    RTCRtpTransceiver,
+    RTCSessionDescription,
+)
+from aiortc.exceptions import InternalError, InvalidStateError, OperationError
+from aiortc.sdp import SessionDescription
+
+from stream.clock import SenderClock
+from stream.convert import AudioConverter, VideoConverter
+from stream.errors import StreamError
+from stream.receivers import RATES, Kind, Receiver, Sink
+from workers.messages import END, Progress
+
+log = logging.getLogger(__name__)
+
+EVENTS = "events"
+"""Label of the data channel that carries records."""
+
+CODECS = {"audio": ("audio/opus",), "video": ("video/vp8", "video/h264", "video/rtx")}
+"""What the receivers and their clocks are made for; every browser has them."""
+
+CHANNEL_BYTES = 256 * 1024
+"""Bytes that wait inside a data channel before its reader counts as slow."""
+
+
+class OfferError(StreamError, ValueError):
+    """An offer cannot be answered."""
+
+
+class Peer:
+    """Receives audio and video of one sender; sends records over the data channel ``events``.
+
+    `kinds` are the media that may be received at all: others are refused in the answer and never
+    decoded. Stream time 0 is the moment of creation.
+    """
+
+    def __init__(
+        self,
+        person: str,
+        kinds: frozenset[Kind],
+        sink: Sink,
+        *,
+        fps: float,
+        max_width: int,
+        ice_servers: Sequence[str] = (),
+    ) -> None:
+        self.person = person
+        self.start = time.monotonic()
+        self.clock = SenderClock(self.start)
+        self.counts: dict[Kind, Counter[str]] = {"audio": Counter(), "video": Counter()}
+        self.ended: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        """Set to the reason when the connection is over."""
+        self._kinds = kinds
+        self._sink = sink
+        self._fps = fps
+        self._max_width = max_width
+        self._receivers: dict[Kind, Receiver] = {}
+        servers = [RTCIceServer(urls=url) for url in ice_servers]
+        self._connection = RTCPeerConnection(RTCConfiguration(iceServers=servers))
+        self._connection.on("connectionstatechange", self._state_changed)
+
+    def now(self) -> float:
+        """Current stream time."""
+        return time.monotonic() - self.start
+
+    def on_events(self, opened: Callable[[RTCDataChannel], None]) -> None:
+        """Call `opened` with the data channel for records when the sender opens it."""
+
+        def check(channel: RTCDataChannel) -> None:
+            if channel.label == EVENTS:
+                opened(channel)
+            else:
+                channel.close()
+
+        self._connection.on("datachannel", check)
+
+    async def answer(self, offer: str) -> str:
+        """The SDP answer to an SDP offer. Raises ``OfferError``."""
+        kinds = self._offered(offer)
+        connection = self._connection
+        try:
+            for kind in sorted(kinds & self._kinds):
+                self._take(connection.addTransceiver(kind, direction="recvonly"), kind)
+            await connection.setRemoteDescription(RTCSessionDescription(offer, "offer"))
+            self._refuse_others()
+            answer = await connection.createAnswer()
+            await connection.setLocalDescription(answer)
+        except (ValueError, OperationError, InvalidStateError, InternalError) as error:
+            raise OfferError(
+                f"the offer cannot be answered: {error}",
+                hint="offer Opus audio and VP8 or H.264 video with ICE and DTLS",
+            ) from error
+        text: str = connection.localDescription.sdp
+        if "a=candidate:" not in text:
+            raise OfferError(
+                "this machine has no network address besides loopback, so no media can reach it",
+                hint="connect it to a network, or give it an address on any interface",
+            )
+        for missing in sorted({"audio", "video"} - set(self._receivers)):
+            self._sink.push(Progress(self.person, "audio" if missing == "audio" else "video", END))
+        return text
+
+    async def close(self, reason: str = "closed") -> None:
+        """End the connection; the sink is told that no more media comes."""
+        self._end(reason)
+        await self._connection.close()
+        for receiver in self._receivers.values():
+            receiver.end()
+
+    def _offered(self, offer: str) -> frozenset[Kind]:
+        try:
+            description = SessionDescription.parse(offer)
+        except (ValueError, AssertionError, IndexError, KeyError) as error:
+            raise OfferError(
+                "the offer is not a session description (SDP)",
+                hint="send the sdp of RTCPeerConnection.createOffer()",
+            ) from error
+        sends = {
+            media.kind
+            for media in description.media
+            if media.port != 0 and media.direction in ("sendonly", "sendrecv", None)
+        }
+        kinds: frozenset[Kind] = frozenset(kind for kind in RATES if kind in sends)
+        if not kinds & self._kinds:
+            wanted = " or ".join(sorted(self._kinds))
+            raise OfferError(
+                f"the offer sends nothing that was agreed to ({wanted})",
+                hint="add a camera or microphone track, or agree to what you send",
+            )
+        return kinds
+
+    def _take(self, transceiver: RTCRtpTransceiver, kind: Kind) -> None:
+        """Receive this track: with our parts in aiortc's receiver, before any packet arrives."""
+        able = RTCRtpReceiver.getCapabilities(kind)
+        assert able is not None
+        transceiver.setCodecPreferences(
+            [codec for codec in able.codecs if codec.mimeType.lower() in CODECS[kind]]
+        )
+        counts = self.counts[kind]
+        converter: AudioConverter | VideoConverter
+        if kind == "audio":
+            converter = AudioConverter(self.person, RATES[kind], counts)
+        else:
+            converter = VideoConverter(self.person, self._fps, self._max_width, counts)
+        self._receivers[kind] = Receiver(
+            transceiver.receiver, kind, self.person, self.clock, self._sink, converter, counts
+        )
+
+    def _refuse_others(self) -> None:
+        taken = {id(receiver.aiortc) for receiver in self._receivers.values()}
+        for transceiver in self._connection.getTransceivers():
+            if id(transceiver.receiver) not in taken:
+                transceiver.direction = "inactive"
+
+    def _state_changed(self) -> None:
+        state = self._connection.connectionState
+        log.debug("connection of %s is %s", self.person, state)
+        if state == "failed":
+            self._end("connection lost")
+        elif state == "closed":
+            self._end("left")
+
+    def _end(self, reason: str) -> None:
+        if not self.ended.done():
+            self.ended.set_result(reason)
+
+
+class EventsChannel:
+    """Sends text over a data channel, waiting while it is full."""
+
+    def __init__(self, channel: RTCDataChannel) -> None:
+        self._channel = channel
+        self._changed = asyncio.Event()
+        channel.bufferedAmountLowThreshold = CHANNEL_BYTES // 2
+        channel.on("bufferedamountlow", self._changed.set)
+        channel.on("close", self._changed.set)
+
+    async def send(self, text: str) -> bool:
+        """Send one message. False: the channel is closed."""
+        channel = self._channel
+        while channel.readyState == "open" and channel.bufferedAmount > CHANNEL_BYTES:
+            self._changed.clear()
+            await self._changed.wait()
+        if channel.readyState != "open":
+            return False
+        try:
+            channel.send(text)
+        except (InvalidStateError, ConnectionError):
+            return False
+        return True
