@@ -39,12 +39,15 @@ class Paced(MediaStreamTrack):
         self.begin = begin
         self.step = step
         self.n = 0
+        self.late = 0.0
+        """Most seconds by which this process was late to capture: on a busy machine it is."""
 
     async def pace(self) -> tuple[int, float]:
         """Wait for the next item; its number and capture time."""
         n, self.n = self.n, self.n + 1
         capture = self.begin + n * self.step
         await asyncio.sleep(max(0.0, capture - time.monotonic()))
+        self.late = max(self.late, time.monotonic() - capture)
         return n, capture
 
 
@@ -76,7 +79,7 @@ class Flashes(Paced):
     kind = "video"
     rate = 90_000
 
-    def __init__(self, begin: float, width: int = 320, height: int = 180) -> None:
+    def __init__(self, begin: float, width: int = 160, height: int = 90) -> None:
         super().__init__(begin, 1 / 30)
         self.shape = (height, width, 3)
 
