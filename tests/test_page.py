@@ -167,9 +167,10 @@ def test_what_the_server_does_not_offer_is_not_asked_for(
 
 def test_estimates_are_shown_in_words_and_numbers(page: Page, server: FakeServer) -> None:
     begin(page, server)
-    expect(page.get_by_text("Emotion estimates are running")).to_be_visible()
-    server.send(state(0, happy="active", fear="unsure"))
+    expect(page.get_by_text("Emotion estimates are running", exact=True)).to_be_visible()
+    server.send(HELLO | {"notice": "Guesses, running."}, state(0, happy="active", fear="unsure"))
     count(page, "state", 1)
+    expect(page.get_by_text("Guesses, running.")).to_be_visible()
     assert verdict(page) == "Looks like: happy\nNot sure about fear."
     assert row(page, "happy") == "happy 82 % 75 to 91 ● active"
     assert row(page, "fear") == "fear 55 % 48 to 64 ◐ not sure"
@@ -303,7 +304,7 @@ def test_stop_ends_the_session_and_gives_the_devices_back(
         page.get_by_role("button", name="Stop").click()
         wait_until(page, lambda: server.deleted == ["s1"], "DELETE of the session")
         assert page.evaluate("window.given.getTracks().map(t => t.readyState)") == ["ended"] * 2
-        expect(page.get_by_text("Emotion estimates are running")).to_be_hidden()
+        expect(page.get_by_text("Emotion estimates are running", exact=True)).to_be_hidden()
         assert not any(box.is_checked() for box in page.get_by_role("checkbox").all())
         begin(page, server)
         server.send(state(0, happy="active"))
@@ -324,7 +325,7 @@ def expect_problem(page: Page, title: str, what: str, hint: str) -> None:
     card = page.locator("#problem")
     expect(card).to_contain_text(what)
     expect(card).to_contain_text(hint)
-    expect(page.get_by_text("Emotion estimates are running")).to_be_hidden()
+    expect(page.get_by_text("Emotion estimates are running", exact=True)).to_be_hidden()
 
 
 @pytest.mark.parametrize(

@@ -46,6 +46,7 @@ export class Session {
     hello: (record) => {
       this.person = record.person;
       if (record.schema !== SCHEMA) this.stop(otherSchema(record.schema));
+      else this.view.notice(record.notice);
     },
     clock: (record) => { this.stats.clock = record; },
     face: (record) => {

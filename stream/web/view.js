@@ -79,6 +79,11 @@ export class View {
     setText(byId("announce"), this.pending);
   }
 
+  /** What the server wants to be read all the time, beside this page's own short notice. */
+  notice(text) {
+    if (text) setText(byId("notice-long"), text);
+  }
+
   caption(text) {
     const box = byId("captions");
     make("p", "", box).textContent = text;
