@@ -26,6 +26,8 @@ log = logging.getLogger(__name__)
 START_TIMEOUT = 60.0
 """Seconds for importing mediapipe and loading the model; about 2 on an idle machine."""
 
+_FETCH = "run: python -m stream.models fetch face_landmarker"
+
 _PROGRAM = "import sys; from workers import face_process as p; sys.exit(p.main(sys.argv[1:]))"
 
 _CHATTER = re.compile(r"[IW]\d{4} |INFO:|WARNING:|$")
@@ -165,9 +167,7 @@ class FaceEngine:
 
     def _start(self) -> _Process:
         if not self._model.is_file():
-            raise FaceModelError(
-                f"there is no face model at {self._model}", hint="python -m stream.models fetch"
-            )
+            raise FaceModelError(f"there is no face model at {self._model}", hint=_FETCH)
         process = _Process(self._arguments, START_TIMEOUT)
         reply = process.read()
         if isinstance(reply, Ready):
@@ -178,11 +178,11 @@ class FaceEngine:
         if reply.kind == "library":
             raise FaceModelError(
                 f"mediapipe cannot be loaded: {reply.text}",
-                hint="make setup (needs the packages libgl1 libegl1 libgles2 libglib2.0-0)",
+                hint="run: make setup (needs the packages libgl1 libegl1 libgles2 libglib2.0-0)",
             )
         raise FaceModelError(
             f"the face model {self._model} cannot be loaded: {reply.text}",
-            hint="python -m stream.models fetch",
+            hint=_FETCH,
         )
 
 

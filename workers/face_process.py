@@ -7,7 +7,7 @@ so that a crash in native code ends no call.
 
 Parent and child speak over one stream socket. A request is height and width (two unsigned 32 bit
 integers, little endian) and the RGB bytes; a reply is its length and a pickle of ``Ready``, of
-``Failure`` or of a tuple of ``FoundFace``. A picture of 640x360 takes about half a millisecond to
+``Failure`` or of a tuple of ``FoundFace``. A picture of 640x360 takes less than a millisecond to
 get across, against ten in mediapipe: shared memory would save little and could leak.
 """
 

