@@ -129,7 +129,7 @@ class Decoder:
             if lost:
                 yield from self._chunks(grid.flush())
                 if t > end:
-                    yield end, Gap(person, "audio", end, t, "damaged")
+                    yield end, Gap(person, "audio", end, t, "decode_error")
             yield from self._chunks(grid.push(frame, t))
             end, lost = t + frame.samples / frame.sample_rate, False
         yield from self._chunks(grid.flush())
@@ -153,7 +153,7 @@ class Decoder:
             if not self._plausible("picture", last, t):
                 break
             if lost and t > last:
-                yield last, Gap(person, "video", last, t, "damaged")
+                yield last, Gap(person, "video", last, t, "decode_error")
             last, lost = max(t, last), False
             if decimator.keep(t):
                 yield last, VideoFrame(person, t, to_rgb(frame, self.request.max_width))

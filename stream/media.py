@@ -11,6 +11,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from multiprocessing.connection import Connection
@@ -64,8 +65,9 @@ class Media:
         """Stream time reached, in seconds."""
         self._child = child
         self._link = link
+        self._receiving = threading.Lock()
         self._exact = False
-        self._closed = False
+        self._closed = threading.Event()
         try:
             self._describe(self._receive())
         except BaseException:
@@ -78,24 +80,28 @@ class Media:
         return self._child.pid
 
     def __iter__(self) -> Iterator[MediaItem]:
-        while not self._closed:
-            header = self._receive()
-            match header["kind"]:
-                case "end":
+        while not self._closed.is_set():
+            try:
+                header = self._receive()
+                if header["kind"] == "end":
                     self._finish(header)
                     return
-                case "error":
-                    raise MediaError(header["message"], hint=header["hint"])
-            yield self._message(header)
+                item = self._message(header)
+            except MediaError:
+                if self._closed.is_set():
+                    return  # closed while waiting, by another thread
+                raise
+            yield item
 
     def close(self) -> None:
-        """End the child. Safe at any time and more than once."""
-        if self._closed:
+        """End the child. Safe at any time, from any thread and more than once."""
+        if self._closed.is_set():
             return
-        self._closed = True
-        self._child.kill()
+        self._closed.set()
+        self._child.kill()  # a thread that waits for the child stops waiting
         self._child.wait()
-        self._link.close()
+        with self._receiving:
+            self._link.close()
 
     def __enter__(self) -> Media:
         return self
@@ -109,8 +115,6 @@ class Media:
         self.close()
 
     def _describe(self, header: dict[str, Any]) -> None:
-        if header["kind"] == "error":
-            raise MediaError(header["message"], hint=header["hint"])
         self.has_audio, self.has_video = header["has_audio"], header["has_video"]
         self.duration = header["duration"]
         self._exact = header["exact"]
@@ -139,11 +143,14 @@ class Media:
 
     def _receive(self) -> dict[str, Any]:
         header: dict[str, Any] = json.loads(self._receive_bytes())
+        if header["kind"] == "error":
+            raise MediaError(header["message"], hint=header["hint"])
         return header
 
     def _receive_bytes(self) -> bytes:
         try:
-            return self._link.recv_bytes(MAX_BYTES)
+            with self._receiving:
+                return self._link.recv_bytes(MAX_BYTES)
         except (EOFError, OSError):
             raise self._crash() from None
 

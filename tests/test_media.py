@@ -246,7 +246,7 @@ def test_damage_inside_is_skipped_and_marked(tmp_path: Path) -> None:
     media, items = read(path)
     assert media.warnings == ["1 damaged packets were skipped"]
     (gap,) = (item for item in items if isinstance(item, Gap))
-    assert (gap.source, gap.reason) == ("audio", "damaged")
+    assert (gap.source, gap.reason) == ("audio", "decode_error")
     assert 0.5 < gap.t0 < gap.t1 < 1.9
     before = [chunk for chunk in sound(items) if chunk.t0 < gap.t0]
     after = [chunk for chunk in sound(items) if chunk.t0 >= gap.t0]
