@@ -61,7 +61,7 @@ def write_config(path: Path, sets: dict[str, Path], extra: str = "") -> Path:
         'name = "toy"',
         f'out = "{path.parent / "run"}"',
         f"labels = {list(LABELS)}",
-        'device = "cpu"',
+        'device = "cpu"\nthreads = 1',
         extra,
         f"[model]\n{model}",
     ]
