@@ -17,7 +17,6 @@ from benchmarks.live_figures import (
     spread,
 )
 
-
 HEARD = ("today,", "After", "two", "eggs")
 
 
@@ -96,7 +95,7 @@ def test_rate_is_that_of_first_states() -> None:
 
 
 def test_recall_counts_words_in_order_whatever_their_spelling() -> None:
-    heard = [painted(1.0, 0.4, words=[{"text": text} for text in "today, After two eggs".split()])]
+    heard = [painted(1.0, 0.4, words=[{"text": text} for text in HEARD])]
     assert caption_recall("Today, after two years.", stats(transcripts=heard)) == 0.75
     assert caption_recall("Today, after two years.", stats(transcripts=heard * 2), rounds=2) == 0.75
     assert caption_recall("Today, after two years.", stats()) == 0.0
