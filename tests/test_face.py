@@ -460,40 +460,45 @@ def _descriptors() -> int:
     return psutil.Process().num_fds()
 
 
-def test_close_refuses_those_in_line(model: Path) -> None:
-    engine = FaceEngine(model, timeout=1.0)
-    image = face()
-    assert engine.pid is not None
-    os.kill(engine.pid, signal.SIGSTOP)
-    kinds: list[type[Exception]] = []
+def test_close_answers_the_call_in_work_and_refuses_those_in_line(model: Path) -> None:
+    engine, image = FaceEngine(model), face()
+    said: list[str] = []
 
     def call() -> None:
         try:
-            engine.detect(image)
-        except (FaceProcessDied, FaceClosed) as error:
-            kinds.append(type(error))
+            said.append(f"{len(engine.detect(image))} face")
+        except FaceClosed:
+            said.append("closed")
 
     callers = [threading.Thread(target=call) for _ in range(4)]
+    child = psutil.Process(engine.pid)
+    child.suspend()
     for caller in callers:
         caller.start()
         time.sleep(0.05)
-    engine.close()
-    for caller in callers:
-        caller.join(5)
-    assert sorted(kind.__name__ for kind in kinds) == ["FaceClosed"] * 3 + ["FaceTimeout"]
+    closer = threading.Thread(target=engine.close)
+    closer.start()
+    time.sleep(0.2)
+    child.resume()
+    for thread in (closer, *callers):
+        thread.join(10)
+    assert sorted(said) == ["1 face", "closed", "closed", "closed"]
 
 
-def test_child_goes_when_the_parent_is_killed(model: Path) -> None:
+def test_child_goes_with_its_parent_also_from_a_hanging_call(model: Path) -> None:
     program = (
-        "import sys, pathlib, time; from workers.face import FaceEngine\n"
-        "engine = FaceEngine(pathlib.Path(sys.argv[1]))\n"
-        "print(engine.pid, flush=True); time.sleep(60)\n"
+        "import sys, pathlib; from workers import face_engine; from tests.drawn_face import face\n"
+        "face_engine._PROGRAM = 'import time; from workers import face_process as p;'"
+        "  'p.Landmarker.detect = lambda self, image: time.sleep(60);' + face_engine._PROGRAM\n"
+        "engine = face_engine.FaceEngine(pathlib.Path(sys.argv[1]))\n"
+        "print(engine.pid, flush=True); engine.detect(face())\n"
     )
     with subprocess.Popen(
         [sys.executable, "-c", program, model], stdout=subprocess.PIPE, text=True
     ) as parent:
         assert parent.stdout is not None
         pid = int(parent.stdout.readline())
+        time.sleep(0.5)
         assert psutil.pid_exists(pid)
         parent.kill()
     assert _ends(pid)

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 from collections import deque
-from concurrent.futures import CancelledError, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import IO
 
@@ -110,9 +110,7 @@ class FaceEngine:
         image = _checked(image)
         try:
             return self._line.submit(self._detect, image).result()
-        except CancelledError:
-            raise _closed() from None
-        except RuntimeError:
+        except RuntimeError:  # the line takes no more
             if self._closing.is_set():
                 raise _closed() from None
             raise
@@ -120,7 +118,7 @@ class FaceEngine:
     def close(self) -> None:
         """Answer the call in work, refuse those in line, end the process. May be called again."""
         self._closing.set()
-        self._line.shutdown(wait=True, cancel_futures=True)
+        self._line.shutdown()
         with self._close_lock:
             if self._process is not None:
                 self._process.close()
@@ -133,6 +131,8 @@ class FaceEngine:
         self.close()
 
     def _detect(self, image: NDArray[np.uint8]) -> tuple[FoundFace, ...]:
+        if self._closing.is_set():
+            raise _closed()
         process = self._process or self._restart()
         try:
             reply = process.ask(image)
