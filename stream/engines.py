@@ -11,8 +11,8 @@ from types import TracebackType
 
 import lddu_model
 from lddu_model import Prediction, Sample
-from stream import models
 from stream.config import StreamConfig
+from stream.extractors import LazyExtractors
 from stream.spec import live_spec
 from workers.face import FaceEngine
 from workers.infer import InferenceEngine, Predict
@@ -71,30 +71,18 @@ class Engines:
     @classmethod
     def load(cls, config: StreamConfig) -> Engines:
         """Load all models of `config`. Raises ``ModelError`` or a checkpoint error."""
-        folder = Path(config.model.weights) if config.model.weights else None
-
-        def weights(name: str) -> Path:
-            return models.path(name, folder=folder)
-
         checkpoint = (
             Path(config.model.checkpoint) if config.model.checkpoint else SHIPPED_CHECKPOINT
         )
-        spec = live_spec(config)
-        model = lddu_model.load(checkpoint, spec=spec, device=config.device.lddu)
-        asr, threads = config.device.asr, config.device.threads
-        transcriber = Transcriber(
-            weights(config.analysis.asr_model),
-            device=asr,
-            language=config.analysis.language,
-            threads=threads,
-        )
+        model = lddu_model.load(checkpoint, spec=live_spec(config), device=config.device.lddu)
+        extractors = LazyExtractors(config)
         runs = Threads()
         return cls(
             model=model,
-            transcriber=transcriber,
-            voice=VoiceEncoder(weights("whisper-tiny.en"), device=asr, threads=threads),
-            text=TextEncoder(weights("minilm"), threads=threads),
-            face=FaceEngine(weights("face_landmarker"), num_faces=config.analysis.faces),
+            transcriber=extractors.transcriber,
+            voice=extractors.voice,
+            text=extractors.text,
+            face=extractors.face,
             threads=runs,
             inference=InferenceEngine(model, runs.predict),
         )

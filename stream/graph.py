@@ -22,7 +22,7 @@ from typing import Protocol
 
 from stream.engines import Engines
 from workers.align import AlignConfig, AlignStage
-from workers.face import FaceStage
+from workers.face import FaceEngine, FaceStage
 from workers.infer import InferWorker
 from workers.mailbox import Mailbox, Policy
 from workers.messages import (
@@ -43,10 +43,11 @@ from workers.messages import (
     VoicedAudio,
 )
 from workers.smooth import SmoothConfig, SmoothStage
-from workers.text import TextStage
+from workers.text import TextEncoder, TextStage
 from workers.transcribe import TranscribeStage
 from workers.vad import VadConfig, VadStage
 from workers.voice import VoiceStage
+from workers.whisper import Transcriber, VoiceEncoder
 from workers.windows import WindowPlan
 from workers.worker import Run, Stage, StageAccount, Worker, inline
 
@@ -79,6 +80,19 @@ BOXES: Mapping[str, Box] = {
     "smooth": Box(16, Policy.BLOCK),
     "output": Box(256, Policy.DROP_OLDEST),
 }
+
+
+class Extractors(Protocol):
+    """What the feature stages compute with; ``stream.engines.Engines`` has all of it."""
+
+    @property
+    def transcriber(self) -> Transcriber: ...
+    @property
+    def voice(self) -> VoiceEncoder: ...
+    @property
+    def text(self) -> TextEncoder: ...
+    @property
+    def face(self) -> FaceEngine: ...
 
 
 class Runs(Protocol):
@@ -168,21 +182,11 @@ class Graph:
 
 def build(person: str, config: GraphConfig, engines: Engines, runs: Runs) -> Graph:
     """Wire the graph of `person`; must be called on the event loop that will run it."""
-    plan, expected = config.plan, config.expected
-    hears, sees = bool(expected & {"voice", "words"}), "face" in expected
-    stages: dict[str, Stage] = {}
-    if hears:
-        stages["vad"] = VadStage(person, config.vad)
-    if "voice" in expected:
-        stages["voice"] = VoiceStage(person, plan, engines.voice)
-    if "words" in expected:
-        stages["transcribe"] = TranscribeStage(person, engines.transcriber)
-        stages["text"] = TextStage(person, engines.text)
-    if sees:
-        stages["face"] = FaceStage(person, engines.face)
-    align = AlignStage(person, plan, config.align)
+    stages = feature_stages(person, config.plan, config.vad, config.align, engines)
+    align = stages["align"]
+    assert isinstance(align, AlignStage)
     smooth = SmoothStage(person, config.smooth)
-    stages |= {"align": align, "smooth": smooth}
+    stages["smooth"] = smooth
 
     present = {*stages, "infer", "output"}
     targets = {
@@ -205,9 +209,31 @@ def build(person: str, config: GraphConfig, engines: Engines, runs: Runs) -> Gra
         workers,
         align,
         smooth,
-        [boxes["vad"]] if hears else [],
-        [boxes["face"]] if sees else [],
+        [boxes["vad"]] if "vad" in boxes else [],
+        [boxes["face"]] if "face" in boxes else [],
     )
+
+
+def feature_stages(
+    person: str, plan: WindowPlan, vad: VadConfig, align: AlignConfig, extractors: Extractors
+) -> dict[str, Stage]:
+    """The stages from sound and picture to windows of `plan`, by name.
+
+    Of what is not expected (``align.expected``) there are no stages, and its extractors are not
+    touched.
+    """
+    expected = align.expected
+    stages: dict[str, Stage] = {}
+    if expected & {"voice", "words"}:
+        stages["vad"] = VadStage(person, vad)
+    if "voice" in expected:
+        stages["voice"] = VoiceStage(person, plan, extractors.voice)
+    if "words" in expected:
+        stages["transcribe"] = TranscribeStage(person, extractors.transcriber)
+        stages["text"] = TextStage(person, extractors.text)
+    if "face" in expected:
+        stages["face"] = FaceStage(person, extractors.face)
+    return {**stages, "align": AlignStage(person, plan, align)}
 
 
 EDGES: Mapping[str, Sequence[str]] = {
@@ -237,12 +263,12 @@ def _router(
     producer: str, boxes: Mapping[str, Mailbox[Message]]
 ) -> Callable[[Message], Iterable[Mailbox[Message]]]:
     def route(item: Message) -> Iterable[Mailbox[Message]]:
-        return [box for name, box in boxes.items() if _takes(producer, name, item)]
+        return [box for name, box in boxes.items() if takes(producer, name, item)]
 
     return route
 
 
-def _takes(producer: str, box: str, item: Message) -> bool:
+def takes(producer: str, box: str, item: Message) -> bool:
     """Which messages the edge from `producer` into `box` carries."""
     match item:
         case Gap():  # told outside once, by align, where all paths meet

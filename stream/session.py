@@ -6,7 +6,9 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 
+from lddu_model import FeatureSpec
 from stream import records
 from stream.config import Consent, StreamConfig
 from stream.engines import Engines
@@ -17,6 +19,7 @@ from stream.spec import MAX_WORDS, RATE
 from workers.align import AlignConfig
 from workers.mailbox import Closed
 from workers.messages import (
+    MODALITIES,
     AudioChunk,
     EmotionState,
     FaceFrame,
@@ -45,18 +48,14 @@ def graph_config(
     plan: WindowPlan | None = None,
 ) -> GraphConfig:
     """The graph's part of a configuration; `plan` defaults to sliding windows."""
-    dims = {spec.name: spec.dim for spec in engines.model.spec.modalities}
+    align = align_config(engines.model.spec, expected)
+    if flow is Flow.LIVE:
+        align = replace(align, max_wait=config.window.max_wait)
     return GraphConfig(
         plan=plan or WindowPlan.sliding(config.window.width, config.window.hop),
         expected=expected,
-        vad=VadConfig(max_s=config.analysis.max_segment),
-        align=AlignConfig(
-            dims={"words": dims["words"], "voice": dims["voice"], "face": dims["face"]},
-            expected=expected,
-            face_rate=RATE,
-            max_words=MAX_WORDS,
-            max_wait=config.window.max_wait if flow is Flow.LIVE else None,
-        ),
+        vad=vad_config(config),
+        align=align,
         smooth=SmoothConfig(
             thresholds=engines.model.thresholds,
             expected=expected,
@@ -67,6 +66,20 @@ def graph_config(
             min_speech=config.gate.min_speech,
         ),
         flow=flow,
+    )
+
+
+def vad_config(config: StreamConfig) -> VadConfig:
+    return VadConfig(max_s=config.analysis.max_segment)
+
+
+def align_config(spec: FeatureSpec, expected: frozenset[Modality]) -> AlignConfig:
+    """For recordings: every window waits for all sources."""
+    return AlignConfig(
+        dims={name: spec[name].dim for name in MODALITIES},
+        expected=expected,
+        face_rate=RATE,
+        max_words=MAX_WORDS,
     )
 
 
