@@ -83,17 +83,15 @@ def end_of(item: AudioChunk | VideoFrame) -> float:
 class Voice:
     def encode(self, samples: Float32) -> Float32:
         usable = samples[: len(samples) // 320 * 320].reshape(-1, 320)
-        return np.log1p(np.abs(usable)).mean(axis=1, keepdims=True).astype(np.float32)
+        loudness = np.log1p(np.abs(usable)).mean(axis=1, keepdims=True)
+        return np.asarray(loudness, np.float32)
 
 
 class Transcriber:
     def transcribe(self, samples: Float32) -> Heard:
         """One word per 0.4 s, named by its loudness."""
         n = max(1, int(len(samples) / SAMPLE_RATE / 0.4))
-        words = tuple(
-            Word(0.4 * i, 0.4 * i + 0.3, f"w{i % 7}", 0.9)
-            for i in range(n)
-        )
+        words = tuple(Word(0.4 * i, 0.4 * i + 0.3, f"w{i % 7}", 0.9) for i in range(n))
         return Heard(words, "en")
 
 
@@ -121,9 +119,8 @@ class Model:
         mean = np.asarray([np.tanh(np.mean(row)) for row in rows], np.float32)
         logit = np.repeat(mean[:, None], len(LABELS), axis=1)
         ones = np.ones_like(logit)
-        return Prediction(
-            logit, 1 / (1 + np.exp(-logit)), ones, np.ones((len(samples), 3, 6), np.float32)
-        )
+        probability = np.asarray(1 / (1 + np.exp(-logit)), np.float32)
+        return Prediction(logit, probability, ones, np.ones((len(samples), 3, 6), np.float32))
 
 
 @dataclass

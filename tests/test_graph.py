@@ -109,10 +109,10 @@ def same(a: AlignedWindow, b: AlignedWindow) -> bool:
 
 def test_every_stage_delivers_and_nothing_is_lost_in_a_recording() -> None:
     windows, out, graph = process(synthetic.source(12.0), Flow.LOSSLESS)
-    assert [window.index for window in windows] == list(range(36))
+    assert [window.index for window in windows] == list(range(37))
     assert all(window.complete and window.revision == 0 for window in windows)
     states = [item for item in out if isinstance(item, EmotionState)]
-    assert [state.index for state in states] == list(range(36))
+    assert [state.index for state in states] == list(range(37))
     assert sum(isinstance(item, FaceFrame) for item in out) == 120
     words = [w for item in out if isinstance(item, TranscriptSegment) for w in item.words]
     assert words and {window.evidence.words for window in windows} - {0}
@@ -141,7 +141,9 @@ def test_live_equals_replay_wherever_a_window_is_complete(largest: int, seed: in
 
 @pytest.mark.parametrize("expected", [{"face"}, {"voice"}, {"words"}, {"voice", "face"}])
 def test_any_set_of_modalities_works_alone(expected: set[Modality]) -> None:
-    windows, out, graph = process(synthetic.source(5.0), Flow.LOSSLESS, expected=frozenset(expected))
+    windows, out, graph = process(
+        synthetic.source(5.0), Flow.LOSSLESS, expected=frozenset(expected)
+    )
     assert len(windows) >= 8 and all(window.complete for window in windows)
     assert sum(isinstance(item, EmotionState) for item in out) == len(windows)
     check_accounts(graph)
@@ -162,7 +164,9 @@ def test_overload_is_bounded_and_accounted_for() -> None:
                 await asyncio.sleep(30)
                 check_accounts_moving(graph)
                 gc.collect()
-                sizes.append((asyncio.get_running_loop().time(), tracemalloc.get_traced_memory()[0]))
+                sizes.append(
+                    (asyncio.get_running_loop().time(), tracemalloc.get_traced_memory()[0])
+                )
 
         async def swallow() -> None:
             while True:

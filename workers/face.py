@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,6 +39,12 @@ __all__ = [
 ]
 
 
+class DetectsFaces(Protocol):
+    """What ``FaceEngine`` does."""
+
+    def detect(self, image: NDArray[np.uint8]) -> tuple[FoundFace, ...]: ...
+
+
 class FaceStage:
     """``VideoFrame`` -> ``FaceFrame``, ``Progress("face")``; for one person.
 
@@ -47,7 +54,7 @@ class FaceStage:
 
     name = "face"
 
-    def __init__(self, person: str, engine: FaceEngine) -> None:
+    def __init__(self, person: str, engine: DetectsFaces) -> None:
         self.person = person
         self._engine = engine
         self._tracker = Tracker()
