@@ -7,12 +7,18 @@
     ├── ModelError              (also OSError) weights that are missing or not what they should be
     ├── MediaError              (also OSError) a recording that cannot be read
     └── ConsentError            (also PermissionError) purpose or consent does not allow it
+
+Engines raise ``workers.errors.WorkerError``, the model ``lddu_model.errors.ModelError``; both have
+a message and a hint too.
 """
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+
+from lddu_model.errors import ModelError as LdduError
+from workers.errors import WorkerError
 
 
 class StreamError(Exception):
@@ -41,10 +47,10 @@ class ConsentError(StreamError, PermissionError):
 
 
 def run_command(main: Callable[[], int]) -> int:
-    """Run a command line; print a ``StreamError`` as two lines and return 2."""
+    """Run a command line; print an error that a person can act on as two lines and return 2."""
     try:
         return main()
-    except StreamError as error:
+    except (StreamError, WorkerError, LdduError) as error:
         print(f"error: {error.message}", file=sys.stderr)
         if error.hint:
             print(f"next: {error.hint}", file=sys.stderr)

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from workers import face_process
+from workers.errors import WorkerError
 from workers.face_features import FoundFace
 from workers.face_process import Failure, Ready, Reply
 from workers.messages import freeze
@@ -34,13 +35,8 @@ _CHATTER = re.compile(r"[IW]\d{4} |INFO:|WARNING:|$")
 """How lines start that mediapipe, TensorFlow Lite and absl write below the level of an error."""
 
 
-class FaceError(Exception):
-    """`message` names what failed and where, `hint` the next step."""
-
-    def __init__(self, message: str, *, hint: str = "") -> None:
-        super().__init__(message)
-        self.message = message
-        self.hint = hint
+class FaceError(WorkerError):
+    """A picture cannot be looked at, or the face process cannot be used."""
 
 
 class FaceModelError(FaceError, OSError):

@@ -14,6 +14,7 @@ import numpy as np
 import onnxruntime
 from tokenizers import Tokenizer
 
+from workers.errors import WorkerError
 from workers.messages import Float32, Message, TextFrames, TranscriptSegment, Word, freeze
 
 TEXT_DIM = 384
@@ -32,13 +33,8 @@ Text = tuple[Sequence[str], Sequence[str]]
 """Words, and the words before them."""
 
 
-class TextError(Exception):
-    """`message` names what failed and where, `hint` the next step."""
-
-    def __init__(self, message: str, *, hint: str = "") -> None:
-        super().__init__(message)
-        self.message = message
-        self.hint = hint
+class TextError(WorkerError):
+    """The text encoder cannot be loaded or used."""
 
 
 class TextModelError(TextError, OSError):

@@ -24,6 +24,7 @@ from faster_whisper.transcribe import (
     merge_punctuations,
 )
 
+from workers.errors import WorkerError
 from workers.messages import SAMPLE_RATE, Float32, Word
 
 Device = Literal["auto", "cpu", "cuda"]
@@ -52,13 +53,8 @@ PREPENDED = "\"'“¿([{-"
 APPENDED = "\"'.。,，!！?？:：”)]}、"
 
 
-class WhisperError(Exception):
-    """`message` names what failed and where, `hint` the next step."""
-
-    def __init__(self, message: str, *, hint: str = "") -> None:
-        super().__init__(message)
-        self.message = message
-        self.hint = hint
+class WhisperError(WorkerError):
+    """Whisper cannot be loaded or used."""
 
 
 class WhisperModelError(WhisperError, OSError):
