@@ -10,6 +10,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 py=.venv/bin/python
+libraries="libgl1 libegl1 libgles2 libglib2.0-0"
 torch_index=https://download.pytorch.org/whl/cpu
 export PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore PIP_NO_INPUT=1
 
@@ -20,13 +21,15 @@ fail() { say "$*"; exit 1; }
 pip_install() { "$py" -m pip install -qq "$@"; }
 
 apt_install() {
-    if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
-        say "installing $*"
-        apt-get update -qq >/dev/null
-        DEBIAN_FRONTEND=noninteractive \
-            apt-get install -y -qq --no-install-recommends "$@" >/dev/null
-    else
+    local output
+    if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
         fail "missing system packages; run: sudo apt-get install -y --no-install-recommends $*"
+    fi
+    say "installing $*"
+    export DEBIAN_FRONTEND=noninteractive
+    if ! output=$(apt-get update 2>&1 && apt-get install -y --no-install-recommends "$@" 2>&1); then
+        echo "$output" >&2
+        fail "apt-get could not install $*; see above"
     fi
 }
 
@@ -49,7 +52,9 @@ make_venv() {
     python=$(find_python)
     # Debian and Ubuntu ship venv without what it needs; their package for it is versioned.
     if ! "$python" -c 'import ensurepip, venv' 2>/dev/null; then
-        apt_install "$("$python" -c 'import sys; print("python3.%d-venv" % sys.version_info[1])')"
+        # The libraries come later; asked for here, they are in the same line for who is not root.
+        # shellcheck disable=SC2086
+        apt_install "python3.$("$python" -c 'import sys; print(sys.version_info[1])')-venv" $libraries
     fi
     say "creating .venv with $("$python" --version)"
     rm -rf .setup
@@ -123,7 +128,8 @@ for name in ("libGL.so.1", "libEGL.so.1", "libGLESv2.so.2", "libgthread-2.0.so.0
 
 install_libraries() {
     if have_libraries; then return; fi
-    apt_install libgl1 libegl1 libgles2 libglib2.0-0
+    # shellcheck disable=SC2086
+    apt_install $libraries
 }
 
 find_browser() {
