@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from fnmatch import fnmatch
 from graphlib import TopologicalSorter
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
@@ -25,7 +28,7 @@ LIVE = ["stream/webrtc.py", "stream/receivers.py", "stream/convert.py"]
 """The files around aiortc's peers, tracks and frames."""
 
 CONFINED = {
-    "aiohttp": ["stream/serve.py", "stream/serve_*.py", "stream/whip.py"],
+    "aiohttp": ["stream/app.py", "stream/serve.py", "stream/whip.py"],
     "aioice": LIVE,
     "aiortc": LIVE,
     "av": [*LIVE, "stream/decode.py"],
@@ -123,6 +126,33 @@ def test_imports_only_what_it_may(path: Path) -> None:
 )
 def test_a_forbidden_import_is_found(place: str, source: str) -> None:
     assert len(violations(place, source)) == 1
+
+
+def declared(*, dev: bool) -> set[str]:
+    """Distributions that pyproject.toml names, normalised."""
+    project = tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    needs = project["dependencies"] + (project["optional-dependencies"]["dev"] if dev else [])
+    return {canonical(re.split(r"[<>=!~ ;\[]", need, maxsplit=1)[0]) for need in needs}
+
+
+def canonical(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+@pytest.mark.parametrize(
+    ("folders", "dev"), [([*PACKAGES], False), (["tests", "benchmarks"], True)]
+)
+def test_every_library_is_declared(folders: list[str], dev: bool) -> None:
+    own = {*PACKAGES, "tests", "benchmarks", *sys.stdlib_module_names}
+    distributions = packages_distributions()
+    undeclared = {}
+    for path in (path for folder in folders for path in (PROJECT / folder).rglob("*.py")):
+        names = everywhere(path.read_text(encoding="utf-8"))
+        for library in {name.split(".", maxsplit=1)[0] for name in names} - own:
+            makers = {canonical(name) for name in distributions.get(library, [library])}
+            if not makers & declared(dev=dev):
+                undeclared[library] = str(path.relative_to(PROJECT))
+    assert undeclared == {}, "add these to pyproject.toml"
 
 
 def needs(name: str, source: str, modules: set[str]) -> set[str]:
