@@ -45,6 +45,23 @@ class OfferError(StreamError, ValueError):
     """An offer cannot be answered."""
 
 
+def offered(offer: str) -> frozenset[Kind]:
+    """The kinds of media that an SDP offer sends. Raises ``OfferError``."""
+    try:
+        description = SessionDescription.parse(offer)
+    except (ValueError, AssertionError, IndexError, KeyError) as error:
+        raise OfferError(
+            "the offer is not a session description (SDP)",
+            hint="send the sdp of RTCPeerConnection.createOffer()",
+        ) from error
+    sends = {
+        media.kind
+        for media in description.media
+        if media.port != 0 and media.direction in ("sendonly", "sendrecv", None)
+    }
+    return frozenset(kind for kind in RATES if kind in sends)
+
+
 class Peer:
     """Receives audio and video of one sender; sends records over the data channel ``events``.
 
@@ -73,6 +90,8 @@ class Peer:
         self._fps = fps
         self._max_width = max_width
         self._receivers: dict[Kind, Receiver] = {}
+        self.connected: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        """Done when the connection stands; may never be."""
         servers = [RTCIceServer(urls=url) for url in ice_servers]
         self._connection = RTCPeerConnection(RTCConfiguration(iceServers=servers))
         self._connection.on("connectionstatechange", self._state_changed)
@@ -94,10 +113,16 @@ class Peer:
 
     async def answer(self, offer: str) -> str:
         """The SDP answer to an SDP offer. Raises ``OfferError``."""
-        kinds = self._offered(offer)
+        kinds = offered(offer) & self._kinds
+        if not kinds:
+            wanted = " or ".join(sorted(self._kinds)) or "nothing"
+            raise OfferError(
+                f"the offer sends nothing that was agreed to ({wanted})",
+                hint="add a camera or microphone track, or agree to what you send",
+            )
         connection = self._connection
         try:
-            for kind in sorted(kinds & self._kinds):
+            for kind in sorted(kinds):
                 self._take(connection.addTransceiver(kind, direction="recvonly"), kind)
             await connection.setRemoteDescription(RTCSessionDescription(offer, "offer"))
             self._refuse_others()
@@ -118,34 +143,16 @@ class Peer:
             self._sink.push(Progress(self.person, "audio" if missing == "audio" else "video", END))
         return text
 
-    async def close(self, reason: str = "closed") -> None:
-        """End the connection; the sink is told that no more media comes."""
-        self._end(reason)
-        await self._connection.close()
+    def finish(self) -> None:
+        """No more media for the sink; the connection, and with it the channel, stays."""
         for receiver in self._receivers.values():
             receiver.end()
 
-    def _offered(self, offer: str) -> frozenset[Kind]:
-        try:
-            description = SessionDescription.parse(offer)
-        except (ValueError, AssertionError, IndexError, KeyError) as error:
-            raise OfferError(
-                "the offer is not a session description (SDP)",
-                hint="send the sdp of RTCPeerConnection.createOffer()",
-            ) from error
-        sends = {
-            media.kind
-            for media in description.media
-            if media.port != 0 and media.direction in ("sendonly", "sendrecv", None)
-        }
-        kinds: frozenset[Kind] = frozenset(kind for kind in RATES if kind in sends)
-        if not kinds & self._kinds:
-            wanted = " or ".join(sorted(self._kinds))
-            raise OfferError(
-                f"the offer sends nothing that was agreed to ({wanted})",
-                hint="add a camera or microphone track, or agree to what you send",
-            )
-        return kinds
+    async def close(self, reason: str = "closed") -> None:
+        """End the connection; the sink is told that no more media comes."""
+        self._end(reason)
+        self.finish()
+        await self._connection.close()
 
     def _take(self, transceiver: RTCRtpTransceiver, kind: Kind) -> None:
         """Receive this track: with our parts in aiortc's receiver, before any packet arrives."""
@@ -173,7 +180,9 @@ class Peer:
     def _state_changed(self) -> None:
         state = self._connection.connectionState
         log.debug("connection of %s is %s", self.person, state)
-        if state == "failed":
+        if state == "connected" and not self.connected.done():
+            self.connected.set_result(None)
+        elif state == "failed":
             self._end("connection lost")
         elif state == "closed":
             self._end("left")

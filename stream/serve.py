@@ -1,0 +1,183 @@
+"""Serve live calls: ``python -m stream.serve [CONFIG]``."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import errno
+import logging
+import signal
+import socket
+import ssl
+import sys
+import webbrowser
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from aiohttp import web
+
+from stream.app import build, is_loopback
+from stream.calls import Calls
+from stream.config import ServeConfig, TlsConfig, load, parse_overrides
+from stream.engines import Engines
+from stream.errors import ConfigError, run_command
+from stream.metrics import Metrics
+
+log = logging.getLogger(__name__)
+
+
+def parse_args(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """Parse the command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m stream.serve",
+        description="Serve a page that shows live emotion estimates of whoever opens it.",
+    )
+    parser.add_argument("config", nargs="?", type=Path, help="TOML file; default: all defaults")
+    parser.add_argument("--host", help="address to listen on (default: this machine only)")
+    parser.add_argument("--port", type=int, help="0: any free one")
+    parser.add_argument("--tls-cert", help="PEM file; needed to serve other machines")
+    parser.add_argument("--tls-key", help="PEM file")
+    parser.add_argument("--open", action="store_true", help="open the page in a browser")
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="override a value of the configuration, e.g. window.hop=0.5",
+    )
+    return parser.parse_args(arguments)
+
+
+def read_config(args: argparse.Namespace) -> ServeConfig:
+    """The configuration with what the command line overrides. Raises ``ConfigError``."""
+    overrides: dict[str, Any] = parse_overrides(args.set)
+    named = {
+        "host": args.host,
+        "port": args.port,
+        "tls.cert": args.tls_cert,
+        "tls.key": args.tls_key,
+    }
+    overrides |= {key: value for key, value in named.items() if value is not None}
+    config = load(ServeConfig, args.config, overrides)
+    if config.tls is None and not is_loopback(config.host):
+        raise ConfigError(
+            f"host {config.host}: refusing to serve other machines without TLS",
+            hint="give --tls-cert and --tls-key (browsers allow no camera without), or --host "
+            "127.0.0.1",
+        )
+    return config
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A listening socket. Raises ``ConfigError``."""
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        family, _, _, _, address = found[0]
+        return socket.create_server(address[:2], family=family)
+    except OSError as error:
+        hint = f"check --host {host}"
+        if error.errno == errno.EADDRINUSE:
+            hint = "stop what uses it, or choose another with --port (0: any free one)"
+        elif error.errno == errno.EACCES:
+            hint = "choose a port above 1023 with --port"
+        what = (error.strerror or str(error)).lower()
+        raise ConfigError(f"cannot listen on {host} port {port}: {what}", hint=hint) from None
+
+
+def tls_context(tls: TlsConfig) -> ssl.SSLContext:
+    """Read certificate and key. Raises ``ConfigError``."""
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    try:
+        context.load_cert_chain(tls.cert, tls.key)
+    except (OSError, ssl.SSLError) as error:
+        raise ConfigError(
+            f"TLS certificate {tls.cert} with key {tls.key} cannot be used: {error}",
+            hint="give two PEM files that belong together",
+        ) from None
+    return context
+
+
+def page_url(config: ServeConfig, listening: socket.socket) -> str:
+    """The address of the page."""
+    host = f"[{config.host}]" if ":" in config.host else config.host
+    scheme = "http" if config.tls is None else "https"
+    return f"{scheme}://{host}:{listening.getsockname()[1]}/"
+
+
+async def serve(
+    config: ServeConfig,
+    engines: Engines,
+    listening: socket.socket,
+    stop: asyncio.Event,
+    ready: Callable[[], None],
+) -> None:
+    """Serve on `listening` until `stop`; then end all calls. `ready` is called when it answers."""
+    metrics = Metrics()
+    context = None if config.tls is None else tls_context(config.tls)
+    labels = tuple(engines.model.labels)
+    watching = asyncio.create_task(metrics.watch_loop(), name="event loop watch")
+    try:
+        async with Calls(config, engines, metrics) as calls:
+            app = build(config, calls, metrics, labels, loopback=is_loopback(config.host))
+            runner = web.AppRunner(app, access_log=None, shutdown_timeout=2.0)
+            await runner.setup()
+            try:
+                await web.SockSite(runner, listening, ssl_context=context).start()
+                ready()
+                await stop.wait()
+                await calls.close()
+            finally:
+                await runner.cleanup()
+    finally:
+        watching.cancel()
+        await asyncio.wait([watching])
+
+
+@contextlib.contextmanager
+def stop_on_signals(stop: asyncio.Event) -> Iterator[None]:
+    """SIGINT and SIGTERM set `stop`; the next one ends the process as usual."""
+    loop = asyncio.get_running_loop()
+    signals = (signal.SIGINT, signal.SIGTERM)
+
+    def on_signal() -> None:
+        stop.set()
+        for number in signals:
+            loop.remove_signal_handler(number)
+
+    for number in signals:
+        loop.add_signal_handler(number, on_signal)
+    try:
+        yield
+    finally:
+        for number in signals:
+            loop.remove_signal_handler(number)
+
+
+async def _run(config: ServeConfig, listening: socket.socket, *, open_page: bool) -> None:
+    def ready() -> None:
+        url = page_url(config, listening)
+        print(f"serving {url} (Ctrl-C stops)", flush=True)
+        if open_page:
+            webbrowser.open(url)
+
+    stop = asyncio.Event()
+    with stop_on_signals(stop), await asyncio.to_thread(Engines.load, config) as engines:
+        await serve(config, engines, listening, stop, ready)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line."""
+    args = parse_args(arguments)
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    config = read_config(args)
+    if config.tls is not None:
+        tls_context(config.tls)
+    with listen(config.host, config.port) as listening:  # before models take seconds to load
+        asyncio.run(_run(config, listening, open_page=args.open))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(main))

@@ -1,0 +1,95 @@
+"""WHIP (RFC 9725): publish from OBS, FFmpeg and the like with one HTTP request and a token.
+
+Nobody can be asked for consent here: who configures the token states what the people in the
+published media agreed to.
+"""
+
+from __future__ import annotations
+
+import hmac
+
+from aiohttp import web
+
+from stream.calls import Calls
+from stream.config import ServeConfig, WhipConfig
+from stream.errors import StreamError
+
+SDP = "application/sdp"
+CORS = {
+    "Access-Control-Allow-Origin": "*",
+    "Access-Control-Allow-Methods": "POST, DELETE, OPTIONS",
+    "Access-Control-Allow-Headers": "Authorization, Content-Type",
+    "Access-Control-Expose-Headers": "Location, Link, ETag",
+}
+"""Any page may publish that has the token; no cookie is involved."""
+
+
+class TokenError(StreamError, PermissionError):
+    """A bearer token is missing or wrong."""
+
+
+class Whip:
+    """Routes under ``/whip``."""
+
+    def __init__(self, config: ServeConfig, calls: Calls) -> None:
+        self._purpose = config.purpose
+        self._config = config.whip
+        self._calls = calls
+
+    def add_routes(self, app: web.Application) -> None:
+        app.router.add_post("/whip", self._publish)
+        app.router.add_options("/whip", self._options)
+        app.router.add_delete("/whip/{id}", self._stop)
+        app.router.add_options("/whip/{id}", self._options)
+        app.router.add_patch("/whip/{id}", self._patch)
+
+    def check_token(self, request: web.Request) -> WhipConfig:
+        """Raise ``TokenError`` unless `request` presents the token."""
+        if self._config is None:
+            raise TokenError(
+                "this server takes no published media",
+                hint="set [whip] token and consent in its configuration",
+            )
+        scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+        given = token.strip().encode()
+        if scheme.lower() != "bearer" or not hmac.compare_digest(
+            given, self._config.token.encode()
+        ):
+            raise TokenError(
+                "the bearer token is missing or wrong",
+                hint="send the header Authorization: Bearer with the token of the configuration",
+            )
+        return self._config
+
+    async def _publish(self, request: web.Request) -> web.Response:
+        config = self.check_token(request)
+        if request.content_type != SDP:
+            raise web.HTTPUnsupportedMediaType(
+                text=f"an offer is {SDP}, not {request.content_type}"
+            )
+        offer = (await request.read()).decode("utf-8", errors="replace")
+        call, answer = await self._calls.start(offer, self._purpose, config.consent, token=True)
+        headers = {
+            "Location": f"/whip/{call.id}",
+            "Link": f'</api/sessions/{call.id}/events>; rel="events"',
+            "ETag": f'"{call.id}"',
+            **CORS,
+        }
+        return web.Response(status=201, text=answer, content_type=SDP, headers=headers)
+
+    async def _stop(self, request: web.Request) -> web.Response:
+        self.check_token(request)
+        call = self._calls.get(request.match_info["id"])
+        if call is None or not call.token:
+            raise web.HTTPNotFound(text="there is no such published call")
+        call.hang_up("left")
+        return web.Response(headers=CORS)
+
+    async def _patch(self, request: web.Request) -> web.Response:
+        """Trickle ICE and ICE restarts are optional; without both a server says 501."""
+        self.check_token(request)
+        raise web.HTTPNotImplemented(text="all candidates must be in the offer")
+
+    async def _options(self, request: web.Request) -> web.Response:
+        accept = {"Accept-Post": SDP} if request.path == "/whip" else {}
+        return web.Response(status=204, headers={**CORS, **accept})

@@ -1,0 +1,121 @@
+"""A real server on a free port, with cheap engines, in the event loop of a test."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+from aiohttp import ClientSession
+from aiortc import MediaStreamTrack, RTCPeerConnection
+
+from lddu_model import FeatureSpec, ModalitySpec
+from stream.config import ServeConfig
+from stream.engines import Engines, Threads
+from stream.serve import listen, page_url, serve
+from tests import synthetic
+from tests.webrtc_peers import accept, new_sender, offer_of, until
+from workers.face import FEATURE_NAMES
+from workers.infer import InferenceEngine
+
+AGREED = {"version": "1", "face": True, "voice": True, "words": True}
+
+
+class Model(synthetic.Model):
+    thresholds = (0.5,) * 6
+    spec = FeatureSpec(
+        name="test",
+        modalities=(
+            ModalitySpec("words", 2, 20, None, "test", ""),
+            ModalitySpec("voice", 1, 30, 10.0, "test", ""),
+            ModalitySpec("face", len(FEATURE_NAMES), 30, 10.0, "test", ""),
+        ),
+        window_s=3.0,
+    )
+
+
+@dataclass
+class CheapEngines(synthetic.Engines):
+    model: Model = field(default_factory=Model)
+    threads: Threads = field(default_factory=Threads)
+
+    def close(self) -> None:
+        self.threads.close()
+
+
+def cheap_engines() -> Engines:
+    threads = Threads()
+    inference = InferenceEngine(Model(), threads.predict)
+    return cast("Engines", CheapEngines(inference, threads=threads))
+
+
+@asynccontextmanager
+async def serving(**changes: Any) -> AsyncIterator[str]:
+    """The address of a server with the default configuration and `changes`."""
+    config = ServeConfig.model_validate({"port": 0, **changes})
+    stop, ready = asyncio.Event(), asyncio.Event()
+    engines = cheap_engines()
+    with listen(config.host, config.port) as listening:
+        server = asyncio.create_task(serve(config, engines, listening, stop, ready.set))
+        waiting = asyncio.create_task(ready.wait())
+        await asyncio.wait([server, waiting], return_when=asyncio.FIRST_COMPLETED)
+        waiting.cancel()
+        try:
+            if not server.done():
+                yield page_url(config, listening).rstrip("/")
+        finally:
+            stop.set()
+            await server
+            engines.close()
+
+
+@dataclass
+class Caller:
+    """What a page does, without a browser."""
+
+    http: ClientSession
+    sender: RTCPeerConnection
+    session: str = ""
+    person: str = ""
+    answer: str = ""
+    records: list[dict[str, Any]] = field(default_factory=list)
+    """From the data channel."""
+
+    def kinds(self) -> set[str]:
+        return {record["type"] for record in self.records}
+
+
+@asynccontextmanager
+async def calling(url: str, *tracks: MediaStreamTrack, **consent: Any) -> AsyncIterator[Caller]:
+    """A call with `tracks`."""
+    sender = new_sender()
+    async with ClientSession(url) as http:
+        caller = Caller(http, sender)
+        for track in tracks:
+            sender.addTrack(track)
+        channel = sender.createDataChannel("events")
+        channel.on("message", lambda text: caller.records.append(json.loads(text)))
+        try:
+            body = await offer_body(sender, **consent)
+            async with http.post("/api/offer", json=body) as response:
+                reply = await response.json()
+                assert response.status == 200, reply
+            caller.session, caller.person = reply["session"], reply["person"]
+            caller.answer = reply["sdp"]
+            await accept(sender, reply["sdp"])
+            await until(lambda: sender.connectionState == "connected")
+            yield caller
+        finally:
+            await sender.close()
+
+
+async def offer_body(sender: RTCPeerConnection, **consent: Any) -> dict[str, Any]:
+    return {
+        "sdp": await offer_of(sender),
+        "type": "offer",
+        "purpose": "self_view",
+        "consent": {**AGREED, **consent},
+    }
