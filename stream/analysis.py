@@ -133,7 +133,7 @@ async def analyze_recording(
     for name, account in session.graph.accounts().items():
         outcome.failed[name] += account.failed.total()
     for name, box in session.graph.boxes.items():
-        outcome.dropped[name] += box.account.dropped.total()
+        outcome.dropped[name] += box.account.lost
     return outcome
 
 

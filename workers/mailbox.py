@@ -37,6 +37,11 @@ class Account:
     peak: int = 0
     """Largest `inside` so far."""
 
+    @property
+    def lost(self) -> int:
+        """Items dropped, without progress that newer progress made needless."""
+        return self.dropped.total() - self.dropped["superseded"]
+
 
 class Mailbox(Generic[Item]):
     """First in, first out, at most `capacity` items, within one event loop.
