@@ -22,7 +22,7 @@ from stream.errors import ConsentError, StreamError
 from stream.metrics import Metrics
 from stream.records import SCHEMA
 from stream.webrtc import OfferError
-from stream.whip import TokenError, Whip
+from stream.whip import TokenError, Whip, events_path
 
 log = logging.getLogger(__name__)
 
@@ -140,7 +140,7 @@ class Server:
                 "type": "answer",
                 "session": call.id,
                 "person": call.person,
-                "events": f"/api/sessions/{call.id}/events",
+                "events": events_path(call.id),
             }
         )
 

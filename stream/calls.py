@@ -9,8 +9,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
-from aiortc import RTCDataChannel
-
 from stream.config import CONSENT_VERSION, Consent, ServeConfig
 from stream.engines import Engines
 from stream.errors import ConsentError, StreamError
@@ -141,12 +139,11 @@ class Call:
         await asyncio.wait(ends, return_when=first)
         return next(end.result() for end in ends if end.done())
 
-    def _channel_opened(self, channel: RTCDataChannel) -> None:
+    def _channel_opened(self, channel: EventsChannel) -> None:
         if self._tasks is None or self._over.done():
             channel.close()
             return
-        send = self.send_all(EventsChannel(channel).send)
-        task = self._tasks.create_task(send, name=f"channel {self.id}")
+        task = self._tasks.create_task(self.send_all(channel.send), name=f"channel {self.id}")
         self._channels.add(task)
         task.add_done_callback(self._channels.discard)
 
@@ -187,6 +184,10 @@ class Calls:
 
     def get(self, name: str) -> Call | None:
         return self._calls.get(name)
+
+    def all(self) -> list[Call]:
+        """Running calls, oldest first."""
+        return list(self._calls.values())
 
     async def start(
         self, offer: str, purpose: str, consent: Consent, *, token: bool = False

@@ -226,6 +226,7 @@ class DecoderQueue:
 class Receiver:
     """Turns what one ``RTCRtpReceiver`` receives into messages for `sink`.
 
+    `clock_used` is called whenever `clock` may know more than before.
     ``counts`` holds packets lost, errors of the decoder by kind and the like.
     """
 
@@ -238,6 +239,7 @@ class Receiver:
         sink: Sink,
         converter: AudioConverter | VideoConverter,
         counts: Counter[str],
+        clock_used: Callable[[], None],
     ) -> None:
         check_internals(receiver)
         self.aiortc = receiver
@@ -245,6 +247,7 @@ class Receiver:
         self.counts = counts
         self._person = person
         self._clock = clock
+        self._clock_used = clock_used
         self._sink = sink
         self._converter = converter
         self._loop = asyncio.get_running_loop()
@@ -276,10 +279,8 @@ class Receiver:
     async def _on_rtcp(self, packet: Any) -> None:
         if isinstance(packet, RtcpSrPacket):
             info = packet.sender_info
-            before = self._clock.unix_at_zero
             self._clock.report(self.kind, info.ntp_timestamp, info.rtp_timestamp)
-            if self._clock.unix_at_zero != before:
-                self._sink.clock(self._clock.unix_at_zero)
+            self._clock_used()
         await self._tell_aiortc(packet)
 
     def _decode(self, codec: RTCRtpCodecParameters, encoded: Encoded) -> None:
@@ -341,6 +342,7 @@ class Receiver:
             self._on_loop(self._push, messages)
 
     def _push(self, messages: Sequence[AudioChunk | VideoFrame | Control]) -> None:
+        self._clock_used()
         if not self._ended:
             for message in messages:
                 self._sink.push(message)

@@ -89,6 +89,7 @@ class Peer:
         self._sink = sink
         self._fps = fps
         self._max_width = max_width
+        self._told: float | None = None
         self._receivers: dict[Kind, Receiver] = {}
         self.connected: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         """Done when the connection stands; may never be."""
@@ -100,12 +101,12 @@ class Peer:
         """Current stream time."""
         return time.monotonic() - self.start
 
-    def on_events(self, opened: Callable[[RTCDataChannel], None]) -> None:
+    def on_events(self, opened: Callable[[EventsChannel], None]) -> None:
         """Call `opened` with the data channel for records when the sender opens it."""
 
         def check(channel: RTCDataChannel) -> None:
             if channel.label == EVENTS:
-                opened(channel)
+                opened(EventsChannel(channel))
             else:
                 channel.close()
 
@@ -168,8 +169,20 @@ class Peer:
         else:
             converter = VideoConverter(self.person, self._fps, self._max_width, counts)
         self._receivers[kind] = Receiver(
-            transceiver.receiver, kind, self.person, self.clock, self._sink, converter, counts
+            transceiver.receiver,
+            kind,
+            self.person,
+            self.clock,
+            self._sink,
+            converter,
+            counts,
+            self._tell_clock,
         )
+
+    def _tell_clock(self) -> None:
+        if self.clock.unix_at_zero != self._told:
+            self._told = self.clock.unix_at_zero
+            self._sink.clock(self._told)
 
     def _refuse_others(self) -> None:
         taken = {id(receiver.aiortc) for receiver in self._receivers.values()}
@@ -201,6 +214,9 @@ class EventsChannel:
         channel.bufferedAmountLowThreshold = CHANNEL_BYTES // 2
         channel.on("bufferedamountlow", self._changed.set)
         channel.on("close", self._changed.set)
+
+    def close(self) -> None:
+        self._channel.close()
 
     async def send(self, text: str) -> bool:
         """Send one message. False: the channel is closed."""

@@ -24,12 +24,17 @@ CORS = {
 """Any page may publish that has the token; no cookie is involved."""
 
 
+def events_path(name: str) -> str:
+    """Where the records of a call are."""
+    return f"/api/sessions/{name}/events"
+
+
 class TokenError(StreamError, PermissionError):
     """A bearer token is missing or wrong."""
 
 
 class Whip:
-    """Routes under ``/whip``."""
+    """Routes under ``/whip``, and the list of what is published."""
 
     def __init__(self, config: ServeConfig, calls: Calls) -> None:
         self._purpose = config.purpose
@@ -42,6 +47,7 @@ class Whip:
         app.router.add_delete("/whip/{id}", self._stop)
         app.router.add_options("/whip/{id}", self._options)
         app.router.add_patch("/whip/{id}", self._patch)
+        app.router.add_get("/api/sessions", self._list)
 
     def check_token(self, request: web.Request) -> WhipConfig:
         """Raise ``TokenError`` unless `request` presents the token."""
@@ -71,11 +77,24 @@ class Whip:
         call, answer = await self._calls.start(offer, self._purpose, config.consent, token=True)
         headers = {
             "Location": f"/whip/{call.id}",
-            "Link": f'</api/sessions/{call.id}/events>; rel="events"',
+            "Link": f'<{events_path(call.id)}>; rel="events"',
             "ETag": f'"{call.id}"',
             **CORS,
         }
         return web.Response(status=201, text=answer, content_type=SDP, headers=headers)
+
+    async def _list(self, request: web.Request) -> web.Response:
+        """Published calls: few publishers tell what name their call got."""
+        self.check_token(request)
+        calls = [call for call in self._calls.all() if call.token]
+        return web.json_response(
+            {
+                "sessions": [
+                    {"session": call.id, "person": call.person, "events": events_path(call.id)}
+                    for call in calls
+                ]
+            }
+        )
 
     async def _stop(self, request: web.Request) -> web.Response:
         self.check_token(request)

@@ -119,3 +119,13 @@ async def offer_body(sender: RTCPeerConnection, **consent: Any) -> dict[str, Any
         "purpose": "self_view",
         "consent": {**AGREED, **consent},
     }
+
+
+async def until_no_call(http: ClientSession) -> None:
+    """Wait until the server has let go of all calls."""
+    for _ in range(400):
+        async with http.get("/healthz") as response:
+            if (await response.json())["calls"] == 0:
+                return
+        await asyncio.sleep(0.02)
+    raise AssertionError("a call is still there")

@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -23,7 +24,8 @@ from stream.config import Consent, ServeConfig
 from stream.errors import run_command
 from stream.metrics import Metrics
 from stream.serve import main
-from tests.serving import AGREED, calling, cheap_engines, offer_body, serving
+from tests.certificates import write_certificate
+from tests.serving import AGREED, calling, cheap_engines, offer_body, serving, until_no_call
 from tests.webrtc_peers import Beeps, Flashes, accept, new_sender, offer_of, until
 from workers.messages import Progress
 
@@ -44,8 +46,7 @@ def test_a_call_from_offer_to_end() -> None:
                     assert response.status == 204
                 told = [json.loads(message.data) async for message in socket]
             await until(lambda: "end" in call.kinds())
-            while (await (await call.http.get("/healthz")).json())["calls"]:
-                await asyncio.sleep(0.02)
+            await until_no_call(call.http)
             async with call.http.get("/metrics") as response:
                 return call.records, told, await response.text()
 
@@ -278,6 +279,19 @@ def test_full_server_says_so() -> None:
             await second.close()
 
     asyncio.run(run())
+
+
+def test_served_over_tls(tmp_path: Path) -> None:
+    cert, key = write_certificate(tmp_path)
+
+    async def run() -> int:
+        trusted = ssl.create_default_context(cafile=str(cert))
+        async with serving(tls={"cert": str(cert), "key": str(key)}) as url:
+            assert url.startswith("https://")
+            async with ClientSession(url) as http, http.get("/healthz", ssl=trusted) as response:
+                return response.status
+
+    assert asyncio.run(run()) == 200
 
 
 def failing(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:

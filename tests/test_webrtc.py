@@ -292,7 +292,7 @@ def test_events_travel_over_the_data_channel_and_other_channels_are_closed() -> 
         other = call.sender.createDataChannel("other")
         opened: list[EventsChannel] = []
         received: list[str] = []
-        call.peer.on_events(lambda channel: opened.append(EventsChannel(channel)))
+        call.peer.on_events(opened.append)
         call.channel.on("message", received.append)
         async with call:
             await until(lambda: bool(opened))
