@@ -132,8 +132,42 @@ class ReplayConfig(StreamConfig):
     """Also write face outlines."""
 
 
+class SetConfig(Section):
+    """One feature set and the labelled data that it is made from; see ``stream.datasets``."""
+
+    name: Annotated[str, Field(pattern=r"^\w[\w.-]*$")]
+    """Its folder, inside that of all sets."""
+    kind: Literal["table", "emodb", "segments", "text"]
+    path: str
+    """Table, folder or text file, relative to ``root``."""
+    media: str | None = None
+    """table: folder of the recordings, relative to ``root``; none: the folder of the table."""
+    labels: str | None = None
+    """text: file with one label name per line, relative to ``root``."""
+    map: dict[str, str] = {}
+    """Name of a label in the data -> ours; "" for one that is none of ours."""
+    split: str | None = None
+    """table and segments: only rows with this value in the column ``split``."""
+    use: Annotated[tuple[Literal["words", "voice", "face"], ...], Field(strict=False)] = (
+        "words",
+        "voice",
+        "face",
+    )
+    """Modalities that are computed."""
+    mode: Literal["utterance", "windows"] = "utterance"
+    """One sample per labelled stretch, or one per window of the plan whose middle lies in one."""
+
+
 class PrepareConfig(StreamConfig):
-    """Preparation of training data; its inputs are described in ``stream.prepare``."""
+    """Preparation of training data."""
+
+    consent: Consent = Consent(face=True, voice=True, words=True)
+    """What the recorded people agreed to have analysed."""
+    root: str = "."
+    """Folder that all paths are relative to; itself relative to the working directory."""
+    dtype: Literal["float32", "float16"] = "float32"
+    """Precision of the stored features."""
+    sets: Annotated[tuple[SetConfig, ...], Field(strict=False)] = ()
 
 
 Config = TypeVar("Config", bound=Section)

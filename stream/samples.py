@@ -1,0 +1,204 @@
+"""Labelled recordings and texts -> samples, through the feature stages of the graph."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+
+import numpy as np
+
+from lddu_model import FeatureSpec, Sample
+from stream import inline
+from stream.config import PrepareConfig, SetConfig
+from stream.datasets import Clip, Comment, Utterance
+from stream.errors import ConfigError
+from stream.extractors import LazyExtractors
+from stream.graph import feature_stages
+from stream.media import open_media
+from stream.session import align_config, vad_config
+from stream.spec import LABELS
+from workers.align import AlignStage
+from workers.infer import to_sample
+from workers.messages import (
+    END,
+    AlignedWindow,
+    Float32,
+    Message,
+    Modality,
+    Progress,
+    TranscriptSegment,
+    Word,
+)
+from workers.text import TextEncoder, TextStage
+from workers.windows import WindowPlan
+from workers.worker import Stage
+
+PERSON = "p1"
+
+ANY_WORDS = 10_000
+"""An utterance keeps all its words; only windows have a largest number."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """What becomes one sample: [t0, t1) and the utterance that labels it."""
+
+    id: str
+    t0: float
+    t1: float
+    utterance: Utterance
+
+
+@dataclass(frozen=True, slots=True)
+class Maker:
+    """Makes the samples of one set."""
+
+    config: PrepareConfig
+    chosen: SetConfig
+    expected: frozenset[Modality]
+    spec: FeatureSpec
+    extractors: LazyExtractors
+
+    def of_clip(self, clip: Clip) -> Iterator[Sample]:
+        """One sample per stretch in which anything was found. Raises what decoding raises."""
+        analysis = self.config.analysis
+        with open_media(
+            clip.path,
+            fps=analysis.frames_per_second,
+            max_width=analysis.max_width,
+            audio=bool(self.expected & {"voice", "words"}),
+            video="face" in self.expected,
+            person=PERSON,
+        ) as media:
+            stretches = self._stretches(clip.utterances, media.duration, str(clip.path))
+            plan = WindowPlan.fixed([(each.t0, each.t1) for each in stretches])
+            align = align_config(self.spec, self.expected)
+            if self.chosen.mode == "utterance":
+                align = replace(align, max_words=ANY_WORDS)
+            stages = feature_stages(PERSON, plan, vad_config(self.config), align, self.extractors)
+            yield from self._samples(inline.windows(stages, media), stretches, clip.group)
+
+    def of_comments(self, comments: Sequence[Comment]) -> Iterator[list[Sample]]:
+        """The samples of each text, which must have words; texts are encoded together."""
+        spoken = [_spoken(comment.words, self.config.analysis.max_segment) for comment in comments]
+        later = _Later()
+        for segments in spoken:
+            _push_all(TextStage(PERSON, later), segments)
+        known = _Known(self.extractors.text, later)
+        for comment, segments in zip(comments, spoken, strict=True):
+            utterance = Utterance(comment.id, comment.labels, 0.0, segments[-1].t1)
+            stretches = self._stretches([utterance], None, comment.id)
+            plan = WindowPlan.fixed([(each.t0, each.t1) for each in stretches])
+            align = align_config(self.spec, frozenset({"words"}))
+            if self.chosen.mode == "utterance":
+                align = replace(align, max_words=ANY_WORDS)
+            stages: Mapping[str, Stage] = {
+                "text": TextStage(PERSON, known),
+                "align": AlignStage(PERSON, plan, align),
+            }
+            items: list[Message] = [*segments, Progress(PERSON, "words", END)]
+            yield list(self._samples(inline.windows(stages, items), stretches, comment.id))
+
+    def _stretches(
+        self, utterances: Sequence[Utterance], duration: float | None, where: str
+    ) -> list[Stretch]:
+        found = [
+            stretch
+            for utterance in utterances
+            for stretch in self._cut(utterance, _end(utterance, duration, where))
+        ]
+        found.sort(key=lambda each: (each.t0, each.t1))
+        for before, after in pairwise(found):
+            if after.t1 < before.t1:
+                raise ConfigError(
+                    f"{where}: {after.t0:g} to {after.t1:g} s lies inside another utterance",
+                    hint="label it in a table of its own",
+                )
+        return found
+
+    def _cut(self, utterance: Utterance, end: float) -> list[Stretch]:
+        """The utterance itself, or the windows whose middle lies in it (at least one)."""
+        start = utterance.t0
+        if self.chosen.mode == "utterance":
+            return [Stretch(utterance.id, start, end, utterance)]
+        width, hop = self.config.window.width, self.config.window.hop
+        first = max(0, math.ceil((start - width / 2) / hop - 1e-9))
+        last = math.ceil((end - width / 2) / hop - 1e-9)
+        return [
+            Stretch(f"{utterance.id}#{k * hop:g}", k * hop, k * hop + width, utterance)
+            for k in range(first, max(last, first + 1))
+        ]
+
+    def _samples(
+        self, windows: Iterator[AlignedWindow], stretches: Sequence[Stretch], group: str
+    ) -> Iterator[Sample]:
+        for window in windows:
+            sample = to_sample(window)
+            if not sample.features:
+                continue
+            stretch = stretches[window.index]
+            present = [label in stretch.utterance.labels for label in LABELS]
+            labels = np.asarray(present, np.float32)
+            yield replace(sample, labels=labels, id=stretch.id, group=group)
+
+
+class _Later:
+    """Notes what is to be encoded, so that it can be done in batches."""
+
+    def __init__(self) -> None:
+        self.texts: list[tuple[tuple[str, ...], tuple[str, ...]]] = []
+
+    def encode(self, words: Sequence[str], context: Sequence[str] = ()) -> Float32:
+        self.texts.append((tuple(words), tuple(context)))
+        return np.zeros((len(words), 0), np.float32)
+
+
+class _Known:
+    """Answers what was noted."""
+
+    def __init__(self, encoder: TextEncoder, later: _Later) -> None:
+        vectors = encoder.encode_many(later.texts)
+        self._vectors = dict(zip(later.texts, vectors, strict=True))
+
+    def encode(self, words: Sequence[str], context: Sequence[str] = ()) -> Float32:
+        return self._vectors[tuple(words), tuple(context)]
+
+
+def _push_all(stage: Stage, items: Sequence[Message]) -> None:
+    for item in items:
+        stage.push(item)
+
+
+def _spoken(words: Sequence[str], longest: float) -> list[TranscriptSegment]:
+    """`words` as somebody would say them, in segments of at most `longest` seconds."""
+    segments: list[TranscriptSegment] = []
+    current: list[Word] = []
+    t = 0.0
+    for text in words:
+        word = Word(t, t + 0.12 + 0.05 * min(len(text), 20), text, 1.0)
+        if current and word.t1 - current[0].t0 > longest:
+            segments.append(_segment(len(segments), current))
+            current = []
+        current.append(word)
+        t = word.t1
+    return [*segments, _segment(len(segments), current)]
+
+
+def _segment(index: int, words: Sequence[Word]) -> TranscriptSegment:
+    return TranscriptSegment(PERSON, index, words[0].t0, words[-1].t1, tuple(words), "en")
+
+
+def _end(utterance: Utterance, duration: float | None, where: str) -> float:
+    end = duration if utterance.t1 is None else utterance.t1
+    if end is None:
+        raise ConfigError(
+            f"{where} does not say how long it lasts", hint="give t0 and t1 in the table"
+        )
+    if not (0 <= utterance.t0 < end < math.inf):
+        raise ConfigError(
+            f"{where}: {utterance.t0:g} to {end:g} s is no stretch of time",
+            hint="correct t0 and t1",
+        )
+    return end
