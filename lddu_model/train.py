@@ -35,7 +35,7 @@ from lddu_model.report import provenance, write_report
 from lddu_model.spec import FeatureSpec, Float32, Sample
 
 MIXED_VIEW = 2000
-"""Samples of the mixed validation view."""
+"""Samples of the mixed validation view at most."""
 Row = dict[str, Any]
 
 
@@ -183,7 +183,7 @@ def validation_views(
         drop_only = config.augment.model_copy(update={"crop": 0.0, "drop_steps": 0.0, "noise": 0.0})
         augmenter = Augmenter(spec, drop_only, {})
         parts = list(views.values())
-        drawn = [parts[i % len(parts)] for i in range(MIXED_VIEW)]
+        drawn = [parts[i % len(parts)] for i in range(min(MIXED_VIEW, len(everything)))]
         mixed = [mixer.mix(part[int(rng.integers(len(part)))], rng) for part in drawn]
         views["mixed"] = [augmenter.apply(sample, rng) for sample in mixed]
     return views

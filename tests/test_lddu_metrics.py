@@ -1,0 +1,99 @@
+"""Scores against cases worked out by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from lddu_model import metrics
+from lddu_model.api import Calibration
+from lddu_model.calibration import best_thresholds, fit_calibration
+
+# Label a: there in 2 of 4, predicted in 3, 1 of them right. Label b: there 3, predicted 1, right.
+TRUTH = np.array([[1, 1], [1, 1], [0, 1], [0, 0]], dtype=float)
+SAID = np.array([[1, 1], [0, 0], [1, 0], [1, 0]], dtype=float)
+
+
+def test_precision_and_recall_are_not_swapped() -> None:
+    np.testing.assert_allclose(metrics.precision(TRUTH, SAID), [1 / 3, 1.0])
+    np.testing.assert_allclose(metrics.recall(TRUTH, SAID), [1 / 2, 1 / 3])
+    np.testing.assert_allclose(metrics.f1(TRUTH, SAID), [2 / 5, 1 / 2])
+    assert metrics.micro(TRUTH, SAID) == pytest.approx((2 / 4, 2 / 5, 4 / 9))
+    labels = metrics.summary(TRUTH, SAID, np.ones_like(SAID), (0.5, 0.5), ("a", "b"))["labels"]
+    assert (labels["a"]["precision"], labels["a"]["recall"]) == (0.3333, 0.5)
+
+
+def test_nothing_predicted_or_nothing_there_is_zero() -> None:
+    none = np.zeros((3, 1))
+    assert metrics.precision(np.ones((3, 1)), none)[0] == 0
+    assert metrics.recall(none, np.ones((3, 1)))[0] == 0
+    assert metrics.f1(none, none)[0] == 0
+
+
+def test_jaccard_under_both_conventions() -> None:
+    # Per sample: {a,b}/{a,b} = 1, {}/{a,b} = 0, {a} against {b} = 0, {a} against {} = 0.
+    assert metrics.jaccard(TRUTH, SAID, both_empty=0.0) == pytest.approx(1 / 4)
+    empty = np.vstack([TRUTH, [[0, 0]]]), np.vstack([SAID, [[0, 0]]])
+    assert metrics.jaccard(*empty, both_empty=0.0) == pytest.approx(1 / 5)
+    assert metrics.jaccard(*empty, both_empty=1.0) == pytest.approx(2 / 5)
+
+
+def test_average_precision() -> None:
+    # Ranked: hit, miss, hit -> (1/1 + 2/3) / 2.
+    truth, score = np.array([1, 0, 1, 0.0]), np.array([0.9, 0.8, 0.7, 0.1])
+    assert metrics.average_precision(truth, score) == pytest.approx((1 + 2 / 3) / 2)
+    # All scores equal: the share of positives, whatever the order.
+    assert metrics.average_precision(truth, np.ones(4)) == pytest.approx(0.5)
+    assert np.isnan(metrics.average_precision(np.zeros(4), score))
+    both = np.stack([truth, np.zeros(4)], axis=1), np.stack([score, score], axis=1)
+    assert metrics.mean_average_precision(*both) == pytest.approx((1 + 2 / 3) / 2)
+
+
+def test_auroc_counts_ties_half() -> None:
+    # Pairs positive > negative: 0.9>0.5, 0.9>0.1, 0.5=0.5 (half), 0.5>0.1 -> 3.5 of 4.
+    truth, score = np.array([1, 1, 0, 0]), np.array([0.9, 0.5, 0.5, 0.1])
+    assert metrics.auroc(truth, score) == pytest.approx(3.5 / 4)
+    assert metrics.auroc(truth, -score) == pytest.approx(0.5 / 4)
+    assert np.isnan(metrics.auroc(np.ones(4), score))
+
+
+def test_variance_is_scored_against_wrong_decisions() -> None:
+    truth, probability = np.array([[1.0], [1.0], [0.0]]), np.array([[0.9], [0.2], [0.1]])
+    unsure_where_wrong = np.array([[0.1], [5.0], [0.2]])
+    said = metrics.summary(truth, probability, unsure_where_wrong, (0.5,), ("a",))
+    assert said["auroc_variance_wrong"] == 1.0
+    assert said["auroc_entropy_wrong"] == 1.0
+    said = metrics.summary(truth, probability, -unsure_where_wrong, (0.5,), ("a",))
+    assert said["auroc_variance_wrong"] == 0.0
+
+
+def test_unweighted_recall_has_a_class_for_none() -> None:
+    truth = np.array([[1, 0], [1, 0], [0, 1], [0, 0]])
+    probability = np.array([[0.9, 0.1], [0.2, 0.6], [0.7, 0.8], [0.3, 0.4]])
+    # first: 1 of 2; second: 1 of 1; none: 1 of 1.
+    assert metrics.unweighted_recall(truth, probability, (0.5, 0.5)) == pytest.approx(2.5 / 3)
+    # A threshold of 0.35 for the second makes the last one wrong.
+    assert metrics.unweighted_recall(truth, probability, (0.5, 0.35)) == pytest.approx(1.5 / 3)
+
+
+def test_thresholds_maximise_f1() -> None:
+    probability = np.array([[0.9], [0.8], [0.4], [0.35], [0.1]], dtype=np.float32)
+    truth = np.array([[1], [0], [1], [1], [0]], dtype=np.float32)
+    (chosen,) = best_thresholds(probability, truth)
+    assert 0.1 < chosen < 0.35
+    weight = np.array([1, 100, 1, 1, 1], dtype=np.float32)  # now that miss costs too much
+    (chosen,) = best_thresholds(probability, truth, weight)
+    assert 0.8 < chosen < 0.9
+    assert best_thresholds(probability, np.zeros_like(truth)) == (0.5,)
+
+
+def test_calibration_finds_a_known_distortion() -> None:
+    rng = np.random.default_rng(0)
+    right = rng.normal(size=(6_000, 2)) * 2
+    truth = (rng.random(right.shape) < 1 / (1 + np.exp(-right))).astype(np.float32)
+    distorted = ((right + 1.0) * 3.0).astype(np.float32)
+    even = np.ones(len(truth), dtype=np.float32)
+    found = fit_calibration(distorted, np.zeros_like(distorted), truth, even)
+    np.testing.assert_allclose(found.scale, 1 / 3, rtol=0.15)
+    np.testing.assert_allclose(found.shift, -1.0, rtol=0.15)
+    assert Calibration.identity(2) == Calibration((1.0, 1.0), (0.0, 0.0))

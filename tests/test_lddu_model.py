@@ -1,0 +1,299 @@
+"""What the model promises: padding and company change nothing, absence is said, training works."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+
+from lddu_model import FeatureSpec, ModalitySpec, Prediction, Sample, create
+from lddu_model.api import Model, forward, pick_device
+from lddu_model.batch import collate
+from lddu_model.data.sets import stacked_labels
+from lddu_model.errors import ConfigError, DeviceError, ModelError, SpecError
+from lddu_model.losses import LossConfig, class_weights, contrast, losses, ranking
+from lddu_model.model import DefaultNet, moderated
+from tests.lddu_toys import LABELS, SMALL, SPEC, toy_samples
+
+
+def model(seed: int = 0, spec: FeatureSpec = SPEC) -> Model:
+    torch.manual_seed(seed)
+    made = create("default", spec, LABELS, SMALL)
+    with torch.no_grad():  # let the interaction term, which starts at zero, speak
+        for parameter in made.net.parameters():
+            parameter.add_(0.05 * torch.randn_like(parameter))
+    return made
+
+
+def assert_equal(a: Prediction, b: Prediction, tolerance: float = 1e-5) -> None:
+    for name in ("logit", "probability", "variance", "modality_variance"):
+        np.testing.assert_allclose(getattr(a, name), getattr(b, name), atol=tolerance, rtol=1e-4)
+
+
+def row(prediction: Prediction, i: int) -> Prediction:
+    return Prediction(
+        prediction.logit[i : i + 1],
+        prediction.probability[i : i + 1],
+        prediction.variance[i : i + 1],
+        prediction.modality_variance[i : i + 1],
+    )
+
+
+def test_batch_composition_and_order_change_nothing() -> None:
+    samples = [*toy_samples(9), *toy_samples(4, ("voice",)), *toy_samples(4, ("words", "face"))]
+    net = model()
+    together = net.predict(samples)
+    for i, sample in enumerate(samples):
+        assert_equal(row(together, i), net.predict([sample]))
+    backwards = net.predict(samples[::-1])
+    for i in range(len(samples)):
+        assert_equal(row(together, i), row(backwards, len(samples) - 1 - i))
+
+
+def test_padding_and_masked_rows_change_nothing() -> None:
+    rng = np.random.default_rng(1)
+    net = model()
+    for sample in toy_samples(5):
+        features, mask = {}, {}
+        for name, x in sample.features.items():
+            more = rng.normal(size=(7, x.shape[1])).astype(np.float32) * 100
+            features[name] = np.concatenate([x, more])
+            mask[name] = np.concatenate([sample.mask[name], np.zeros(7, dtype=bool)])
+        padded = replace(sample, features=features, mask=mask)
+        assert_equal(net.predict([sample]), net.predict([padded]))
+        whole = replace(sample, mask={})
+        assert_equal(net.predict([sample]), net.predict([whole]))
+
+
+def test_what_is_masked_inside_does_not_matter_and_what_is_valid_does() -> None:
+    sample = toy_samples(1)[0]
+    mask = {name: each.copy() for name, each in sample.mask.items()}
+    mask["face"][0] = False
+    changed = {name: x.copy() for name, x in sample.features.items()}
+    changed["face"][0] = 50.0
+    net = model()
+    hidden = net.predict([replace(sample, mask=mask)])
+    assert_equal(hidden, net.predict([replace(sample, mask=mask, features=changed)]))
+    seen = net.predict([replace(sample, features=changed)])
+    assert np.abs(seen.logit - hidden.logit).max() > 1e-3
+
+
+@pytest.mark.parametrize("how", ["left out", "masked", "no steps", "not finite"])
+def test_missing_modality(how: str) -> None:
+    sample = toy_samples(1)[0]
+    features, mask = dict(sample.features), dict(sample.mask)
+    if how == "left out":
+        del features["voice"]
+    elif how == "masked":
+        mask["voice"] = np.zeros(len(features["voice"]), dtype=bool)
+    elif how == "no steps":
+        features["voice"], mask["voice"] = features["voice"][:0], mask["voice"][:0]
+    else:
+        features["voice"] = np.full_like(features["voice"], -np.inf)
+    without = model().predict([replace(sample, features=features, mask=mask)])
+    assert np.isinf(without.modality_variance[0, 1]).all()
+    assert np.isfinite(without.modality_variance[0, [0, 2]]).all()
+    features.pop("voice", None)
+    assert_equal(without, model().predict([replace(sample, features=features)]))
+
+
+def test_each_modality_less_leaves_more_open() -> None:
+    net = model()
+    with torch.no_grad():  # contradiction between modalities raises variance too: not asked here
+        net.net.get_parameter("conflict").fill_(-1e4)
+    sample = toy_samples(1)[0]
+    variances = []
+    for names in (("words", "voice", "face"), ("words", "face"), ("face",), ()):
+        features = {name: sample.features[name] for name in names}
+        variances.append(net.predict([replace(sample, features=features)]).variance[0])
+    for more, less in pairwise(variances):
+        assert (less > more).all()
+
+
+def test_contradiction_raises_the_variance() -> None:
+    net = model().net
+    logit = torch.tensor([[[2.0], [2.0], [2.0]], [[2.0], [2.0], [-2.0]]])
+    assert isinstance(net, DefaultNet)
+    _, variance = net._fuse(logit, torch.ones(2, 3, 1), torch.ones(2, 3, dtype=torch.bool))
+    assert variance[1, 0] > variance[0, 0] * 1.5
+
+
+def test_nothing_present_gives_the_base_rate_and_a_finite_variance() -> None:
+    net = model()
+    net.net.set_base_rate(torch.tensor([0.5, 0.1, 0.3]))
+    said = net.predict([Sample({}, {})])
+    np.testing.assert_allclose(said.variance, 9.0, rtol=1e-5)
+    expected = moderated(torch.logit(torch.tensor([0.5, 0.1, 0.3])), torch.tensor(9.0)).sigmoid()
+    np.testing.assert_allclose(said.probability[0], expected.numpy(), rtol=1e-4)
+    assert np.isinf(said.modality_variance).all()
+
+
+def test_probability_is_the_expectation_under_the_variance() -> None:
+    rng = np.random.default_rng(0)
+    for mean, variance in ((0.0, 4.0), (1.5, 0.3), (-2.0, 6.0)):
+        drawn = 1 / (1 + np.exp(-(mean + np.sqrt(variance) * rng.standard_normal(200_000))))
+        said = moderated(torch.tensor(mean), torch.tensor(variance)).sigmoid()
+        assert abs(float(said) - drawn.mean()) < 0.02
+
+
+@pytest.mark.parametrize("labels", [1, 7])
+@pytest.mark.parametrize("count", [1, 2, 4])
+def test_any_number_of_modalities_labels_and_steps(count: int, labels: int) -> None:
+    spec = FeatureSpec(
+        "any", tuple(ModalitySpec(f"m{i}", 3 + i, 4, None, "none") for i in range(count))
+    )
+    net = create("default", spec, [f"l{i}" for i in range(labels)], SMALL)
+    for steps in (1, 4, 300):
+        features = {m.name: np.ones((steps, m.dim), dtype=np.float32) for m in spec.modalities}
+        said = net.predict([Sample(features, {})])
+        assert said.probability.shape == (1, labels)
+        assert said.modality_variance.shape == (1, count, labels)
+        assert np.isfinite(said.logit).all()
+    assert len(net.predict([])) == 0
+
+
+def test_predictions_from_many_threads_are_the_same() -> None:
+    net, samples = model(), toy_samples(12)
+    alone = [net.predict([sample]) for sample in samples]
+    with ThreadPoolExecutor(4) as pool:
+        for a, b in zip(alone, pool.map(lambda s: net.predict([s]), samples * 5), strict=False):
+            assert_equal(a, b)
+
+
+def test_eight_samples_are_learnt_by_heart() -> None:
+    torch.manual_seed(0)
+    net = create("default", SPEC, LABELS, {**SMALL, "dropout": 0.0})
+    samples = toy_samples(8, signal=0.0)
+    batch, target = collate(samples, SPEC), torch.from_numpy(stacked_labels(samples))
+    optimiser = torch.optim.AdamW(net.net.parameters(), lr=1e-2)
+    net.net.train()
+    for _ in range(120):
+        terms = losses(forward(net, batch), target, torch.ones(len(LABELS)), LossConfig())
+        optimiser.zero_grad()
+        terms["total"].backward()  # type: ignore[no-untyped-call]
+        optimiser.step()
+    said = net.predict(samples)
+    np.testing.assert_array_equal(said.probability > 0.5, target.numpy() > 0.5)
+    assert np.abs(said.probability - target.numpy()).max() < 0.1
+
+
+def test_gradients_are_finite_in_bfloat16() -> None:
+    net = model()
+    samples = [*toy_samples(6), *toy_samples(3, ("face",)), Sample({}, {}, np.zeros(3, np.float32))]
+    samples = [replace(s, features={k: x * 1e3 for k, x in s.features.items()}) for s in samples]
+    batch, target = collate(samples, SPEC), torch.from_numpy(stacked_labels(samples))
+    net.net.train()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        out = forward(net, batch)
+    terms = losses(out, target, torch.ones(len(LABELS)), LossConfig())
+    terms["total"].backward()  # type: ignore[no-untyped-call]
+    for name, parameter in net.net.named_parameters():
+        assert parameter.grad is not None, name
+        assert parameter.grad.isfinite().all(), name
+        assert parameter.dtype == torch.float32
+
+
+def test_learned_token_of_a_missing_modality_is_trained() -> None:
+    net = model()
+    samples = toy_samples(6, ("words", "voice"))
+    target = torch.from_numpy(stacked_labels(samples))
+    terms = losses(forward(net, collate(samples, SPEC)), target, torch.ones(3), LossConfig())
+    terms["total"].backward()  # type: ignore[no-untyped-call]
+    gradient = net.net.get_parameter("encoders.2.missing").grad
+    assert gradient is not None
+    assert gradient.abs().sum() > 0
+
+
+def test_ranking_falls_when_variance_follows_error_and_moves_variances_only() -> None:
+    logit = torch.tensor([[3.0], [3.0]], requires_grad=True)
+    target = torch.tensor([[1.0], [0.0]])
+    where = torch.ones(2, 1, dtype=torch.bool)
+    right = torch.tensor([[0.1], [4.0]], requires_grad=True)
+    wrong = torch.tensor([[4.0], [0.1]])
+    cost = ranking(right, logit, target, where)
+    assert cost < ranking(wrong, logit, target, where)
+    cost.backward()  # type: ignore[no-untyped-call]
+    assert logit.grad is None
+    assert right.grad is not None
+    assert right.grad[0, 0] > 0 > right.grad[1, 0]
+
+
+def test_contrast_looks_inside_cells_only() -> None:
+    """Pulling apart presence lowers it; pulling apart modalities or labels does not."""
+    target = torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0], [0.0, 1.0]])
+    present = torch.ones(4, 2, dtype=torch.bool)
+    log_var = torch.zeros(4, 2, 2, 3)
+    same = torch.ones(4, 2, 2, 3)
+    by_presence = same * (2 * target[:, None, :, None] - 1)
+    by_cell = same.clone()
+    by_cell[:, 0] *= -1
+    cost = {
+        name: float(contrast(mu, log_var, target, present, 0.1))
+        for name, mu in (("same", same), ("presence", by_presence), ("cell", by_cell))
+    }
+    assert cost["presence"] < 0.1 * cost["same"]
+    assert cost["cell"] == pytest.approx(cost["same"])
+
+
+def test_rare_labels_weigh_more() -> None:
+    labels = torch.zeros(100, 3)
+    labels[:50, 0], labels[:10, 1] = 1, 1
+    weight = class_weights(labels, LossConfig())
+    assert weight[0] == pytest.approx(1.0)
+    assert weight[1] == pytest.approx(3.0)
+    assert weight[2] == pytest.approx(99**0.5)
+
+
+def test_wrong_use_is_explained() -> None:
+    with pytest.raises(ModelError, match=r"unknown model variant 'papre'[\s\S]*default"):
+        create("papre", SPEC, LABELS)
+    with pytest.raises(ConfigError, match=r"widht[\s\S]*width"):
+        create("default", SPEC, LABELS, {"widht": 3})
+    with pytest.raises(ConfigError, match="no multiple of heads"):
+        create("default", SPEC, LABELS, {"width": 30, "heads": 4})
+    with pytest.raises(SpecError, match="different names"):
+        create("default", SPEC, ("happy", "happy"))
+    wide = Sample({"face": np.zeros((2, 5), np.float32)}, {}, id="clip7")
+    with pytest.raises(SpecError, match=r"'clip7': face has shape \(2, 5\).*\(steps, 9\)"):
+        model().predict([wide])
+    with pytest.raises(SpecError, match=r"modalities \['gaze'\].*knows"):
+        model().predict([Sample({"gaze": np.zeros((2, 5), np.float32)}, {})])
+    with pytest.raises(DeviceError, match="unknown device"):
+        pick_device("tpu")
+    if not torch.cuda.is_available():
+        with pytest.raises(DeviceError, match="no CUDA device"):
+            model().to("cuda")
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_gpu_says_what_the_cpu_says() -> None:
+    samples = [*toy_samples(20), *toy_samples(5, ("voice",))]
+    assert_equal(model().predict(samples), model().to("cuda").predict(samples), 1e-3)
+
+
+def test_spec_round_trip_and_digest() -> None:
+    assert FeatureSpec.from_dict(SPEC.to_dict()) == SPEC
+    other = replace(SPEC, modalities=(replace(SPEC["words"], sha256="x"), *SPEC.modalities[1:]))
+    assert len({SPEC.digest, other.digest, replace(SPEC, window_s=1.0).digest}) == 3
+    with pytest.raises(SpecError, match="not a feature spec"):
+        FeatureSpec.from_dict({**SPEC.to_dict(), "windows": 3})
+    with pytest.raises(SpecError, match="dim >= 1"):
+        ModalitySpec("face", 0, 1, None, "none")
+
+
+def test_package_loads_without_torch() -> None:
+    code = (
+        "import sys, lddu_model.data.shards\n"
+        "from lddu_model import FeatureSpec, Prediction, Sample\n"
+        "assert 'torch' not in sys.modules\n"
+        "import lddu_model; lddu_model.create\n"
+        "assert 'torch' in sys.modules\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
