@@ -46,18 +46,9 @@ def fake_media(clip: Path, folder: Path, *, lead: float = 0.0, tail: float = 0.5
     that a round of the loop starts and ends between words.
     """
     pictures, sound = _decode(clip)
-    frames = [0] * round(lead * RATE) + list(range(len(pictures)))
-    frames += [len(pictures) - 1] * round(tail * RATE)
-    seconds = len(frames) / RATE
-    samples = np.zeros(round(seconds * AUDIO_RATE), dtype=np.int16)
-    start = round(lead * AUDIO_RATE)
-    sound = sound[: len(samples) - start]
-    samples[start : start + len(sound)] = sound
-    video, audio = folder / f"{clip.stem}.y4m", folder / f"{clip.stem}.wav"
-    with video.open("wb") as file:
-        _write_y4m(file, [pictures[i] for i in frames])
-    _write_wav(audio, samples)
-    return FakeMedia(video, audio, seconds)
+    pictures = [pictures[0]] * round(lead * RATE) + pictures + [pictures[-1]] * round(tail * RATE)
+    silence = np.zeros(round(lead * AUDIO_RATE), dtype=np.int16)
+    return _write(clip.stem, folder, pictures, np.concatenate([silence, sound]))
 
 
 def fake_still(image: Path, folder: Path, *, seconds: float = 4.0) -> FakeMedia:
@@ -71,11 +62,26 @@ def fake_still(image: Path, folder: Path, *, seconds: float = 4.0) -> FakeMedia:
     for i in range(round(seconds * RATE)):
         turn = 2 * np.pi * i / round(seconds * RATE)
         x, y = drift + round(drift * np.sin(turn)), drift + round(drift * np.sin(2 * turn) / 2)
-        pictures.append(_fit(still[y : y + height, x : x + width]))
-    video, audio = folder / f"{image.stem}.y4m", folder / f"{image.stem}.wav"
+        pictures.append(still[y : y + height, x : x + width])
+    return fake_pictures(image.stem, folder, pictures)
+
+
+def fake_pictures(name: str, folder: Path, pictures: Sequence[NDArray[np.uint8]]) -> FakeMedia:
+    """A camera that shows (H, W, 3) RGB pictures, RATE per second, and a silent microphone."""
+    return _write(name, folder, [_fit(each) for each in pictures], np.zeros(0, dtype=np.int16))
+
+
+def _write(
+    name: str, folder: Path, pictures: Sequence[av.VideoFrame], sound: NDArray[np.int16]
+) -> FakeMedia:
+    """Both files, the sound cut or extended to the length of the picture."""
+    seconds = len(pictures) / RATE
+    samples = np.zeros(round(seconds * AUDIO_RATE), dtype=np.int16)
+    samples[: len(sound)] = sound[: len(samples)]
+    video, audio = folder / f"{name}.y4m", folder / f"{name}.wav"
     with video.open("wb") as file:
         _write_y4m(file, pictures)
-    _write_wav(audio, np.zeros(round(seconds * AUDIO_RATE), dtype=np.int16))
+    _write_wav(audio, samples)
     return FakeMedia(video, audio, seconds)
 
 

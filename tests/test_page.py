@@ -138,14 +138,10 @@ def test_only_consented_devices_are_opened_and_only_after_the_click(
         assert page.evaluate("window.asked") == []
         assert server.offers == []
         begin(page, server, ())
-        size = {
-            "width": {"ideal": 640},
-            "height": {"ideal": 360},
-            "frameRate": {"ideal": 30},
-        }
-        assert page.evaluate("window.asked") == [
-            {"audio": audio, "video": size if video else False}
-        ]
+        [asked] = page.evaluate("window.asked")
+        size = {"width": {"ideal": 640}, "height": {"ideal": 360}, "frameRate": {"ideal": 30}}
+        assert asked["video"] == (size if video else False)
+        assert bool(asked["audio"]) == audio
         [offer] = server.offers
         assert offer["purpose"] == "self_view"
         agreed = {name: name.capitalize() in kinds for name in ("face", "voice", "words")}
@@ -181,6 +177,9 @@ def test_estimates_are_shown_in_words_and_numbers(page: Page, server: FakeServer
     server.send(state(1))
     count(page, "state", 2)
     assert verdict(page) == "Looks like: none of these"
+    server.send(state(2, sad="unsure"))
+    count(page, "state", 3)
+    assert verdict(page) == "Not sure\nNo emotion stands out clearly enough."
     assert "feel" not in page.locator("body").inner_text().lower()
 
 

@@ -13,9 +13,12 @@ export async function openMedia(consent, video) {
   const { width, height, frame_rate: rate } = video;
   const kinds = { video: consent.face, audio: consent.voice || consent.words };
   if (!navigator.mediaDevices?.getUserMedia) throw problems.insecure();
+  // Nothing is played that could echo, and what browsers take for noise is part of a voice. The gain
+  // is left to them: many microphones are too quiet without.
+  const sound = { echoCancellation: false, noiseSuppression: false, autoGainControl: true };
   const picture = { width: { ideal: width }, height: { ideal: height }, frameRate: { ideal: rate } };
   try {
-    return await navigator.mediaDevices.getUserMedia({ audio: kinds.audio, video: kinds.video && picture });
+    return await navigator.mediaDevices.getUserMedia({ audio: kinds.audio && sound, video: kinds.video && picture });
   } catch (error) {
     throw problems.fromMedia(error, kinds);
   }

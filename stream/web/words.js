@@ -7,6 +7,7 @@ const REASONS = {
   no_face: () => "No face found. Move into the picture, come closer or add light.",
   no_speech: () => "No speech heard.",
   variance_high: () => "Face, voice and words give too little or contradict each other.",
+  unclear: () => "No emotion stands out clearly enough.",
   stale: () => "The newest picture or sound is too old. The server may be busy.",
   no_consent: () => "Nothing that you agreed to is left to estimate from.",
   failed: () => "The analysis failed for a moment. It goes on by itself.",
@@ -65,7 +66,7 @@ export function verdict(state, config) {
     return { kind: "sure", text: `Looks like: ${list(active)}`, reason: [why, rest].filter(Boolean).join(" ") };
   }
   if (state.reason || unsure.length || !labels.length) {
-    return { kind: "unsure", text: "Not sure", reason: why || reasonText("variance_high", config) };
+    return { kind: "unsure", text: "Not sure", reason: why || reasonText("unclear", config) };
   }
   return { kind: "none", text: "Looks like: none of these", reason: "" };
 }
