@@ -12,18 +12,27 @@ from lddu_model import Prediction, Sample
 from tests.virtual_time import run
 from workers.infer import InferenceEngine, InferWorker, to_sample
 from workers.mailbox import Closed, Mailbox, Policy
-from workers.messages import AlignedWindow, EmotionEstimate, Evidence, Gap, Message
+from workers.messages import (
+    AlignedWindow,
+    Bool,
+    EmotionEstimate,
+    Evidence,
+    Float32,
+    Gap,
+    Message,
+    Modality,
+)
 
 EVIDENCE = Evidence(1.0, 1.0, 1, 1, False)
 
 
 def window(index: int, person: str = "p1", voice: float = 1.0) -> AlignedWindow:
-    features = {
+    features: dict[Modality, Float32] = {
         "words": np.zeros((0, 2), np.float32),
         "voice": np.full((4, 2), voice, np.float32),
         "face": np.zeros((4, 2), np.float32),
     }
-    mask = {
+    mask: dict[Modality, Bool] = {
         "words": np.zeros(0, np.bool_),
         "voice": np.ones(4, np.bool_),
         "face": np.zeros(4, np.bool_),
@@ -47,7 +56,8 @@ class Mean:
         if (logit < 0).any():
             raise FloatingPointError("negative")
         ones = np.ones_like(logit)
-        return Prediction(logit, ones / 2, ones, np.ones((len(samples), 3, 1), np.float32))
+        half = np.full_like(logit, 0.5)
+        return Prediction(logit, half, ones, np.ones((len(samples), 3, 1), np.float32))
 
 
 def test_absent_modalities_are_left_out() -> None:
