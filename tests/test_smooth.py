@@ -29,7 +29,7 @@ def estimate(
         ("happy", "sad"),
         logits,
         np.full(2, variance, np.float32),
-        1 / (1 + np.exp(-logits)),
+        np.asarray(1 / (1 + np.exp(-logits)), np.float32),
         np.full((3, 2), variance, np.float32),
         evidence,
         True,
