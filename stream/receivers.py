@@ -47,10 +47,10 @@ Kind = Literal["audio", "video"]
 RATES: dict[Kind, int] = {"audio": 48_000, "video": 90_000}
 """RTP ticks per second of the codecs that are offered (Opus, VP8, H.264)."""
 
-DELAYS: dict[Kind, float] = {"audio": 0.04, "video": 0.04}
-"""Usual seconds from capture to the arrival of the first packet of a frame, on a short way: a
-browser hands on sound in packets of 20 ms and encodes a picture in 10-30 ms. Only used until the
-first sender report."""
+DELAYS: dict[Kind, float] = {"audio": 0.005, "video": 0.005}
+"""Seconds from capture, as later sender reports have it, to the arrival of the first packet of a
+frame on a short way; measured with Chromium, FFmpeg and aiortc (benchmarks/clock.py, ``anchor_ms``).
+Only used until the first sender report."""
 
 CAPACITY: dict[Kind, int] = {"audio": 100, "video": 60}
 """Encoded frames that wait for the decoder: 2 s each."""
