@@ -21,17 +21,18 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import psutil
 from playwright.sync_api import sync_playwright
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 
 from benchmarks import live_figures as figures
-from benchmarks.served import fetch, serve
+from benchmarks.served import Served, fetch, serve
 from benchmarks.stock_whisper import transcribe
 from tests.browser import GRANT, agree, launch, open_page, stats
 from tests.fake_media import FakeMedia, fake_media
@@ -39,6 +40,11 @@ from tests.fake_media import FakeMedia, fake_media
 PROJECT = Path(__file__).parent.parent
 RESULTS = PROJECT / "benchmarks" / "results"
 CLIP = "media/talking/WDA_AlexandriaOcasioCortez_000.mp4"
+ROWS = ("landmark", "estimate", "estimate_any", "revised_state", "caption")
+LISTENING = ("vad", "voice", "transcribe")
+"""Mailboxes that sound goes through."""
+LOSSES = ("packets_lost", "audio_gaps")
+"""Counts of received sound that mean that some of it is missing."""
 LEAD_S = 2.5
 WINDOW_S = 3.0
 PACKAGES = ("aiortc", "av", "ctranslate2", "faster-whisper", "mediapipe", "numpy", "torch")
@@ -55,14 +61,15 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="lddu-live-") as folder:
         media = fake_media(arguments.clip, Path(folder), lead=LEAD_S)
         reference = transcribe(media.audio)
-        with serve(Path(folder), *arguments.overrides) as url:
-            browser, pages = call(url, media, arguments.calls, arguments.seconds)
-            metrics = fetch(f"{url}/metrics")
+        with serve(Path(folder), *arguments.overrides) as server:
+            browser, pages, cores = call(server, media, arguments.calls, arguments.seconds)
+            metrics = fetch(f"{server.url}/metrics")
     rounds = max(1, int(arguments.seconds // media.seconds))
     result = {
         "benchmark": "live",
         "calls": [figure(page, reference, rounds) for page in pages],
         "server": server_figures(metrics),
+        "cores": cores,
         "clip": arguments.clip.name,
         "seconds": arguments.seconds,
         **environment(browser),
@@ -81,18 +88,34 @@ def default_clip() -> Path:
     return shared / CLIP
 
 
-def call(url: str, media: FakeMedia, calls: int, seconds: float) -> tuple[str, list[figures.Stats]]:
-    """The browser's version, and what each page recorded in so many seconds."""
+def call(
+    server: Served, media: FakeMedia, calls: int, seconds: float
+) -> tuple[str, list[figures.Stats], dict[str, float]]:
+    """The browser's version, what each page recorded in so many seconds, and cores in use."""
     with ExitStack() as stack:
         playwright = stack.enter_context(sync_playwright())
         browser = stack.enter_context(launch(playwright, [GRANT, *media.flags]))
-        pages = [stack.enter_context(open_page(browser, url)) for _ in range(calls)]
+        pages = [stack.enter_context(open_page(browser, server.url)) for _ in range(calls)]
         for page in pages:
             agree(page, "Face", "Voice", "Words")
-        end = time.monotonic() + seconds
-        while time.monotonic() < end:
+        start, before = time.monotonic(), processor_seconds(server.pid)
+        while time.monotonic() < start + seconds:
             pages[0].wait_for_timeout(500)
-        return browser.version, [stats(page) for page in pages]
+        after = processor_seconds(server.pid)
+        cores = {name: round((after[name] - before[name]) / seconds, 2) for name in after}
+        return browser.version, [stats(page) for page in pages], cores
+
+
+def processor_seconds(server: int) -> dict[str, float]:
+    """Processor time so far of the server and of the browser, with all that they started."""
+    children = psutil.Process(server).children(recursive=True)
+    mine = {server, *(child.pid for child in children)}
+    used = {"server": 0.0, "browser": 0.0}
+    for process in psutil.Process().children(recursive=True):
+        with suppress(psutil.NoSuchProcess):
+            times = process.cpu_times()
+            used["server" if process.pid in mine else "browser"] += times.user + times.system
+    return used
 
 
 def figure(page: figures.Stats, reference: str, rounds: int) -> dict[str, Any]:
@@ -101,6 +124,7 @@ def figure(page: figures.Stats, reference: str, rounds: int) -> dict[str, Any]:
     return {
         "landmark": figures.spread(figures.landmark_latencies(page)),
         "estimate": figures.spread(figures.estimate_latencies(page)),
+        "estimate_any": figures.spread(figures.estimate_latencies(page, complete_only=False)),
         "revised_state": {**figures.spread(revisions), "words_without": unrevised},
         "caption": figures.spread(figures.caption_lags(page)),
         "estimates_per_second": round(figures.estimates_per_second(page), 2),
@@ -142,20 +166,24 @@ def server_figures(metrics: str) -> dict[str, Any]:
     """Stalls of the event loop and lost sound, as the server counts them (docs of /metrics)."""
     found = {family.name: family.samples for family in text_string_to_metric_families(metrics)}
     dropped = {
-        f"{sample.labels['mailbox']} {sample.labels['reason']}": int(sample.value)
+        (sample.labels["mailbox"], sample.labels["reason"]): int(sample.value)
         for sample in found.get("lddu_mailbox_dropped", [])
-        if sample.name.endswith("_total") and sample.value
+        if sample.name.endswith("_total") and sample.labels["reason"] != "superseded"
     }
     received = {
-        f"{sample.labels['track']} {sample.labels['what']}": int(sample.value)
+        (sample.labels["track"], sample.labels["what"]): int(sample.value)
         for sample in found.get("lddu_received", [])
         if sample.name.endswith("_total")
     }
+    lost = {key: n for key, n in dropped.items() if key[0] in LISTENING}
+    lost |= {key: n for key, n in received.items() if key[0] == "audio" and key[1] in LOSSES}
+    stalls = found["lddu_event_loop_stall_seconds"]
     return {
-        "stall_p99_below_ms": _bucket_quantile(found["lddu_event_loop_stall_seconds"], 0.99),
-        "stall_max_below_ms": _bucket_quantile(found["lddu_event_loop_stall_seconds"], 1.0),
-        "dropped": dropped,
-        "received": received,
+        "stall_p99_below_ms": _bucket_quantile(stalls, 0.99),
+        "stall_max_below_ms": _bucket_quantile(stalls, 1.0),
+        "audio_lost": sum(lost.values()),
+        "dropped": {" ".join(key): n for key, n in dropped.items()},
+        "received": {" ".join(key): n for key, n in received.items()},
     }
 
 
@@ -170,13 +198,13 @@ def _bucket_quantile(samples: Sequence[Sample], q: float) -> float | None:
 def show(result: dict[str, Any]) -> None:
     for number, page in enumerate(result["calls"], 1):
         print(f"call {number}                    n      p50      p95      max  (ms)")
-        for name in ("landmark", "estimate", "revised_state", "caption"):
+        for name in ROWS:
             row = page[name]
             cells = [row[key] for key in ("n", "p50_ms", "p95_ms", "max_ms")]
             print(f"  {name:<16}" + "".join(f"{_cell(cell):>9}" for cell in cells))
         print(f"  estimates per second {page['estimates_per_second']}")
         print(f"  caption recall       {page['caption_recall']:.1%}")
-    for name, value in result["server"].items():
+    for name, value in (result["server"] | {"cores": result["cores"]}).items():
         print(f"  {name:<20} {value}")
 
 

@@ -44,14 +44,14 @@ def landmark_latencies(stats: Stats) -> list[float]:
     return [face["latency"] for face in settled(stats["faces"]) if face["faces"]]
 
 
-def estimate_latencies(stats: Stats) -> list[float]:
-    """End of a window until its first state was painted, where face and voice were complete.
+def estimate_latencies(stats: Stats, *, complete_only: bool = True) -> list[float]:
+    """End of a window until its first state was painted; normally where face and voice were whole.
 
     Words come later by design; the revision that they cause says whether the rest was in time.
     """
     complete = {state["index"] for state in stats["states"] if state["complete"]}
     first = [state for state in settled(stats["states"]) if state["revision"] == 0]
-    return [state["latency"] for state in first if state["index"] in complete]
+    return [s["latency"] for s in first if not complete_only or s["index"] in complete]
 
 
 def revision_lags(stats: Stats, window_s: float) -> tuple[list[float], int]:

@@ -9,15 +9,22 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 PATIENCE_S = 90.0
 """All models are loaded before the server answers."""
 
 
+@dataclass(frozen=True)
+class Served:
+    url: str
+    pid: int
+
+
 @contextmanager
-def serve(folder: Path, *overrides: str) -> Iterator[str]:
-    """Start ``python -m stream.serve`` on a free port; give its address, stop it at the end.
+def serve(folder: Path, *overrides: str) -> Iterator[Served]:
+    """Start ``python -m stream.serve`` on a free port; stop it at the end.
 
     `overrides` are ``key=value`` for ``--set``; what it prints goes to ``serve.log`` in `folder`.
     Raises ``RuntimeError`` with that text when it does not come up.
@@ -32,7 +39,7 @@ def serve(folder: Path, *overrides: str) -> Iterator[str]:
     url = f"http://127.0.0.1:{port}"
     try:
         _wait(process, url, log)
-        yield url
+        yield Served(url, process.pid)
     finally:
         process.terminate()
         try:

@@ -48,10 +48,10 @@ def call(tmp_path_factory: pytest.TempPathFactory) -> Call:
     clip = Path(os.environ.get("LDDU_SHARED") or PROJECT.parent / "shared", CLIP)
     media = fake_media(clip, folder, lead=LEAD_S) if clip.exists() else drawn(folder)
     with (
-        serve(folder) as url,
+        serve(folder) as server,
         sync_playwright() as playwright,
         launch(playwright, [GRANT, *media.flags]) as browser,
-        open_page(browser, url, viewport={"width": 1280, "height": 800}) as page,
+        open_page(browser, server.url, viewport={"width": 1280, "height": 800}) as page,
     ):
         agree(page, "Face", "Voice", "Words")
         outline = follow(page, media.seconds + 1.5)

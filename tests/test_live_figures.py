@@ -61,6 +61,8 @@ def test_estimates_count_where_face_and_voice_were_complete() -> None:
     ]
     states[-1]["latency"] = None
     assert estimate_latencies(stats(states=states)) == [pytest.approx(0.3)]
+    every = estimate_latencies(stats(states=states), complete_only=False)
+    assert every == [pytest.approx(0.3), pytest.approx(0.35)]
 
 
 def test_revision_lag_runs_from_the_end_of_the_word() -> None:

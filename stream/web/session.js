@@ -9,6 +9,7 @@ import { View } from "./view.js";
 export const SCHEMA = 1;
 const SILENT_S = 2;
 const LATENCY_EVERY_S = 1;
+const IDLE_MS = 250;
 
 const newer = (state, shown) =>
   !shown || state.index > shown.index || (state.index === shown.index && state.revision > shown.revision);
@@ -27,10 +28,12 @@ export class Session {
     this.captions = [];
     this.heard = wallClock();
     this.told = 0;
-    this.frame = requestAnimationFrame(() => this.#draw());
+    this.clock = setInterval(() => this.#wake(), IDLE_MS);
+    this.#wake();
   }
 
   close() {
+    clearInterval(this.clock);
     cancelAnimationFrame(this.frame);
     this.outline.clear();
     this.outline.draw();
@@ -40,6 +43,12 @@ export class Session {
     this.stats.count(record.type);
     if (this.person && record.person && record.person !== this.person) return;
     this.#kinds[record.type]?.(record);
+    this.#wake();
+  }
+
+  /** Draw in the next animation frame; a loop that never rests would cost as much as the video. */
+  #wake() {
+    this.frame ??= requestAnimationFrame(() => this.#draw());
   }
 
   #kinds = {
@@ -72,7 +81,7 @@ export class Session {
   };
 
   #draw() {
-    this.frame = requestAnimationFrame(() => this.#draw());
+    this.frame = null;
     const { face, state } = this.fresh;
     const captions = this.captions;
     this.fresh = {};
