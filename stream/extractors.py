@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
 
 from stream import models
 from stream.config import StreamConfig
 from workers.face import FaceEngine
+from workers.messages import Modality
 from workers.text import TextEncoder
 from workers.whisper import Transcriber, VoiceEncoder
 
@@ -46,6 +48,17 @@ class LazyExtractors:
     @cached_property
     def face(self) -> FaceEngine:
         return FaceEngine(self._weights("face_landmarker"), num_faces=self._config.analysis.faces)
+
+    def load(self, modalities: Iterable[Modality], *, heard: bool = True) -> None:
+        """Load what `modalities` need now; `heard`: the words come from sound, not from text."""
+        for name in modalities:
+            match name:
+                case "voice":
+                    _ = self.voice
+                case "face":
+                    _ = self.face
+                case "words":
+                    _ = self.text, self.transcriber if heard else None
 
     def close(self) -> None:
         """End the face process, if it was started."""

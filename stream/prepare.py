@@ -30,15 +30,13 @@ from stream.errors import ConfigError, ConsentError, StreamError, run_command
 from stream.extractors import LazyExtractors
 from stream.samples import Maker
 from stream.spec import LABELS, live_spec
-from workers.face import FaceError
+from workers.errors import WorkerError
 from workers.messages import Modality
-from workers.text import TextError
-from workers.whisper import WhisperError
 
 TEXTS = 512
 """Texts that are encoded together."""
 
-CLIP_ERRORS = (StreamError, FaceError, WhisperError, TextError)
+CLIP_ERRORS = (StreamError, WorkerError)
 """What ends one recording, not the run."""
 
 
@@ -103,6 +101,7 @@ def _prepare_set(
     start = perf_counter()
     expected = _allowed(config, chosen)
     spec = live_spec(config)
+    extractors.load(expected, heard=chosen.kind != "text")  # what is missing ends the run here
     maker = Maker(config, chosen, expected, spec, extractors)
     result = Result(str(folder / chosen.name))
     batches = _texts(maker, result) if chosen.kind == "text" else _clips(maker, result)

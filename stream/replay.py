@@ -13,7 +13,8 @@ import asyncio
 import json
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import perf_counter
@@ -28,6 +29,7 @@ from stream.config import ReplayConfig
 from stream.engines import Engines
 from stream.errors import ConfigError, MediaError, StreamError, run_command
 from stream.records import Record
+from workers.errors import WorkerError
 
 
 @dataclass(slots=True)
@@ -93,31 +95,33 @@ class Sink:
 
 
 class Replay:
-    """Analyses recordings one after the other with one set of engines."""
+    """Analyses recordings one after the other with one set of engines.
 
-    def __init__(self, config: ReplayConfig, *, paced: bool = False) -> None:
+    `load` gives the engines; it is called when the first recording could be opened.
+    """
+
+    def __init__(
+        self, config: ReplayConfig, load: Callable[[ReplayConfig], Engines], *, paced: bool = False
+    ) -> None:
         self.config = config
         self.paced = paced
         self.tally = Tally()
         self.load_s = 0.0
         self.wall_s = 0.0
+        self._load = load
         self._engines: Engines | None = None
 
     async def run(self, targets: Sequence[tuple[Path, Path]]) -> None:
         """Analyse each (recording, result); one that fails does not stop the others."""
-        try:
-            for path, result in targets:
-                try:
-                    await self._one(path, result)
-                except MediaError as error:  # nothing of it could be read
-                    self._failed(path, error, None)
-        finally:
-            if self._engines is not None:
-                self._engines.close()
+        for path, result in targets:
+            try:
+                await self._one(path, result)
+            except MediaError as error:  # nothing of it could be read
+                self._failed(path, error, None)
 
     async def _one(self, path: Path, result: Path) -> None:
         with open_recording(path, self.config) as media:
-            engines = self._load()
+            engines = self._loaded()
             sink = Sink(result, self.tally)
             start = perf_counter()
             outcome: Outcome | None = None
@@ -137,10 +141,10 @@ class Replay:
                 self.wall_s += perf_counter() - start
         self._account(path, outcome, written)
 
-    def _load(self) -> Engines:
+    def _loaded(self) -> Engines:
         if self._engines is None:
             start = perf_counter()
-            self._engines = Engines.load(self.config)
+            self._engines = self._load(self.config)
             self.load_s = perf_counter() - start
         return self._engines
 
@@ -214,16 +218,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
             f"--out {folder} cannot be a folder of results: {error.strerror}",
             hint="name a folder that you may write to",
         ) from None
-    replay = Replay(config, paced=options.paced)
-    try:
-        asyncio.run(replay.run(targets(options.files, folder)))
-    except OSError as error:
-        if isinstance(error, StreamError):
-            raise
-        raise StreamError(
-            f"results cannot be written to {folder}: {error.strerror}",
-            hint="make room, or name another folder with --out",
-        ) from error
+    with ExitStack() as opened:
+
+        def load(config: ReplayConfig) -> Engines:
+            engines = Engines.load(config)
+            opened.callback(engines.close)
+            return engines
+
+        replay = Replay(config, load, paced=options.paced)
+        try:
+            asyncio.run(replay.run(targets(options.files, folder)))
+        except OSError as error:
+            if isinstance(error, StreamError | WorkerError):
+                raise
+            raise StreamError(
+                f"results cannot be written to {folder}: {error.strerror}",
+                hint="make room, or name another folder with --out",
+            ) from error
     print(json.dumps(replay.tally.summary(len(options.files), replay.wall_s, replay.load_s)))
     return 1 if replay.tally.errors else 0
 

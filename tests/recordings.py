@@ -115,3 +115,39 @@ def _picture(t: float, size: tuple[int, int]) -> NDArray[np.uint8]:
     image = np.full((height, width, 3), grey_of(t), np.uint8)
     image[: height // 2, : width // 2] = 255
     return image
+
+
+def transcode(
+    source: Path, target: Path, *, audio: str | None, video: str | None, seconds: float
+) -> Path:
+    """The first `seconds` of `source` in another container, with its own times."""
+    with av.open(str(target), "w") as made:
+        tracks: list[tuple[float, AudioFrame | VideoFrame, AudioStream | VideoStream]] = []
+        if audio:
+            heard = [f for f in _frames(source, "audio", seconds) if isinstance(f, AudioFrame)]
+            sound = _add_audio(made, audio, heard[0].sample_rate)
+            sound.codec_context.layout = heard[0].layout
+            tracks += [(frame.time or 0.0, frame, sound) for frame in heard]
+        if video:
+            seen = [f for f in _frames(source, "video", seconds) if isinstance(f, VideoFrame)]
+            pictures = _add_video(made, video, 25, (seen[0].width, seen[0].height), 0)
+            for picture in seen:
+                picture.pict_type = 0  # the encoder chooses
+            tracks += [(frame.time or 0.0, frame, pictures) for frame in seen]
+        for _, frame, stream in sorted(tracks, key=lambda track: track[0]):
+            made.mux(stream.encode(frame))  # type: ignore[arg-type]
+        for stream in {id(track[2]): track[2] for track in tracks}.values():
+            made.mux(stream.encode(None))
+    return target
+
+
+def _frames(source: Path, kind: str, seconds: float) -> list[AudioFrame | VideoFrame]:
+    with av.open(str(source)) as container:
+        streams = [stream for stream in container.streams if stream.type == kind]
+        found = []
+        for frame in container.decode(streams[0]):
+            assert isinstance(frame, AudioFrame | VideoFrame) and frame.time is not None
+            if frame.time >= seconds:
+                break
+            found.append(frame)
+        return found
