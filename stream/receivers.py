@@ -8,7 +8,6 @@ arrives:
 ==========================  ========================================================================
 jitter buffer               gives each frame the stream time of its RTP timestamp; gives up lost
                             packets early; asks for key frames
-timestamp mapper            does nothing, since timestamps stay what they are
 decoder queue               bounded; aiortc's decoder thread, which waits on it, runs our decoding
                             in there, so that no error ends it
 handler of RTCP packets     also tells the clock what sender reports say
@@ -49,14 +48,14 @@ RATES: dict[Kind, int] = {"audio": 48_000, "video": 90_000}
 
 DELAYS: dict[Kind, float] = {"audio": 0.005, "video": 0.005}
 """Seconds from capture, as later sender reports have it, to the arrival of the first packet of a
-frame on a short way; measured with Chromium, FFmpeg and aiortc (benchmarks/clock.py, ``anchor_ms``).
-Only used until the first sender report."""
+frame on a short way; as measured with Chromium, FFmpeg and aiortc (``anchor_ms`` of
+benchmarks/clock.py). Only used until the first sender report."""
 
 CAPACITY: dict[Kind, int] = {"audio": 100, "video": 60}
 """Encoded frames that wait for the decoder: 2 s each."""
 
 PREFIX = "_RTCRtpReceiver__"
-PARTS = ("jitter_buffer", "timestamp_mapper", "decoder_queue", "decoder_thread", "codecs")
+PARTS = ("jitter_buffer", "decoder_queue", "decoder_thread", "codecs")
 """Private attributes of ``RTCRtpReceiver`` that are replaced or relied on."""
 
 
@@ -84,7 +83,8 @@ class Batch:
 
     def __init__(self, frames: Sequence[Encoded]) -> None:
         self.frames = frames
-        self.timestamp = 0  # aiortc maps it; unused
+        self.timestamp = 0
+        """For aiortc, whose mapping of it takes every backward step for a wrap: unused."""
 
 
 class AudioBuffer:
@@ -165,13 +165,6 @@ def starts_h264_key(payload: bytes) -> bool:
     if kind == 24 and len(payload) > 3:  # several units in one packet
         kind = payload[3] & 0x1F
     return kind in (5, 7)
-
-
-class KeepTimestamps:
-    """In the place of aiortc's mapper, which takes every backward step for a wrap."""
-
-    def map(self, timestamp: int) -> int:
-        return timestamp
 
 
 class DecoderQueue:
@@ -266,7 +259,6 @@ class Receiver:
         self.queue = DecoderQueue(CAPACITY[kind], self._decode, self._thread_ended)
         self._tell_aiortc = receiver._handle_rtcp_packet
         _replace(receiver, "jitter_buffer", self._buffer)
-        _replace(receiver, "timestamp_mapper", KeepTimestamps())
         _replace(receiver, "decoder_queue", self.queue)
         vars(receiver)["_handle_rtcp_packet"] = self._on_rtcp
 
