@@ -87,15 +87,21 @@ class InferenceEngine:
 
     async def _drain(self) -> None:
         """Serve until nothing is pending; windows that come during a batch form the next one."""
-        while self._pending:
-            if len(self._pending) < self._max_batch:
-                self._full.clear()
-                with suppress(TimeoutError):
-                    await asyncio.wait_for(self._full.wait(), self._max_wait)
-            batch = self._pending[: self._max_batch]
-            del self._pending[: self._max_batch]
-            await self._serve(batch)
-        self._task = None
+        try:
+            while self._pending:
+                if len(self._pending) < self._max_batch:
+                    self._full.clear()
+                    with suppress(TimeoutError):
+                        await asyncio.wait_for(self._full.wait(), self._max_wait)
+                batch = self._pending[: self._max_batch]
+                del self._pending[: self._max_batch]
+                await self._serve(batch)
+        finally:
+            self._task = None
+            for _, future in self._pending:  # none, unless this task was ended: nobody may hang
+                if not future.done():
+                    future.set_exception(RuntimeError("inference was ended"))
+            self._pending.clear()
 
     async def _serve(
         self, batch: Sequence[tuple[AlignedWindow, asyncio.Future[EmotionEstimate]]]
