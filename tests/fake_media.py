@@ -51,19 +51,22 @@ def fake_media(clip: Path, folder: Path, *, lead: float = 0.0, tail: float = 0.5
     return _write(clip.stem, folder, pictures, np.concatenate([silence, sound]))
 
 
-def fake_still(image: Path, folder: Path, *, seconds: float = 4.0) -> FakeMedia:
-    """A camera that shows the top of `image`, drifting gently, and a silent microphone."""
+def fake_still(
+    image: Path, folder: Path, *, seconds: float = 4.0, sound: Path | None = None
+) -> FakeMedia:
+    """A camera that shows the top of `image`, drifting gently; `sound` (or none) is heard."""
     with av.open(str(image)) as container:
         still = _rgb(next(container.decode(video=0)))
     drift = 4
-    width = still.shape[1] - 2 * drift
+    width = (still.shape[1] - 2 * drift) // 16 * 16  # so that the height is whole, too
     height = width * HEIGHT // WIDTH
     pictures = []
     for i in range(round(seconds * RATE)):
         turn = 2 * np.pi * i / round(seconds * RATE)
         x, y = drift + round(drift * np.sin(turn)), drift + round(drift * np.sin(2 * turn) / 2)
-        pictures.append(still[y : y + height, x : x + width])
-    return fake_pictures(image.stem, folder, pictures)
+        pictures.append(_fit(still[y : y + height, x : x + width]))
+    samples = np.zeros(0, dtype=np.int16) if sound is None else _decode(sound)[1]
+    return _write(image.stem, folder, pictures, samples)
 
 
 def fake_pictures(name: str, folder: Path, pictures: Sequence[NDArray[np.uint8]]) -> FakeMedia:
