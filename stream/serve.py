@@ -164,7 +164,8 @@ async def _run(config: ServeConfig, listening: socket.socket, *, open_page: bool
 
     stop = asyncio.Event()
     with stop_on_signals(stop), await asyncio.to_thread(Engines.load, config) as engines:
-        await serve(config, engines, listening, stop, ready)
+        if not stop.is_set():
+            await serve(config, engines, listening, stop, ready)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -22,9 +22,11 @@ from aiortc.codecs import get_decoder
 from aiortc.jitterbuffer import JitterFrame
 from aiortc.rtcrtpparameters import RTCRtpCodecParameters
 from aiortc.rtp import RtpPacket, is_rtcp
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from stream import receivers
-from stream.clock import Line, Stamp
+from stream.clock import Line, SenderClock, Stamp
 from stream.errors import StreamError
 from stream.receivers import DecoderQueue, Encoded, Kind, check_internals
 from stream.webrtc import EventsChannel, OfferError, Peer
@@ -407,6 +409,38 @@ def test_aiortc_has_the_parts_that_are_replaced() -> None:
                 check_internals(broken)
 
     asyncio.run(main())
+
+
+packets = st.builds(
+    lambda sequence, timestamp, marker, payload: (sequence, timestamp, marker, payload),
+    st.integers(0, 65535),
+    st.integers(0, 2**32 - 1),
+    st.integers(0, 1),
+    st.binary(max_size=30),
+)
+
+
+@settings(deadline=None)
+@given(st.lists(packets, max_size=60), st.sampled_from(["video/VP8", "video/H264"]))
+def test_no_packet_breaks_the_buffers(
+    received: list[tuple[int, int, int, bytes]], mime: str
+) -> None:
+    """An error in there would end the connection: aiortc calls them where it reads packets."""
+    clock = SenderClock(time.monotonic())
+    clock.add_track("audio", 48_000, 0.0)
+    clock.add_track("video", 90_000, 0.0)
+    audio = receivers.AudioBuffer(clock, Counter())
+    video = receivers.VideoBuffer(clock, Counter())
+    video.use_codecs({97: RTCRtpCodecParameters(mimeType=mime, clockRate=90_000, payloadType=97)})
+    frames = 0
+    for sequence, timestamp, marker, payload in received:
+        packet = RtpPacket(97, marker, sequence, timestamp)
+        packet.payload = payload
+        vars(packet)["_data"] = payload
+        _, batch = audio.add(packet)
+        frames += len(batch.frames) if batch else 0
+        video.add(packet)
+    assert frames <= len(received)
 
 
 def encoded(n: int) -> Encoded:
