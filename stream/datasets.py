@@ -56,6 +56,9 @@ MEDIA_SUFFIXES = (".mp4", ".mkv", ".webm", ".mov", ".wav", ".flac", ".mp3")
 PLACEHOLDER = re.compile(r"\[[A-Z]+\]")
 """``[NAME]`` and the like stand for words that were removed; nobody says them."""
 
+SAID = re.compile(r"\w")
+"""What has neither letter nor digit is not said."""
+
 
 @dataclass(frozen=True, slots=True)
 class Utterance:
@@ -112,7 +115,7 @@ def read_comments(config: SetConfig, root: Path) -> list[Comment]:
             raise ConfigError(
                 f"{where}: no tab between text and labels", hint="see stream/datasets.py"
             )
-        words = tuple(PLACEHOLDER.sub(" ", parts[0]).split())
+        words = tuple(filter(SAID.search, PLACEHOLDER.sub(" ", parts[0]).split()))
         found = [_name_of(index, names, where) for index in parts[1].split(",") if index]
         labels = _labels(found, config, where)
         comments.append(Comment(parts[2] if len(parts) > 2 else f"line-{number}", words, labels))
@@ -129,7 +132,8 @@ def _check_ids(ids: Sequence[str], config: SetConfig) -> None:
     repeated = [name for name, n in Counter(ids).items() if n > 1]
     if repeated:
         raise ConfigError(
-            f"set {config.name}: {len(repeated)} ids are not unique, e.g. {repeated[0]!r}",
+            f"set {config.name}: {len(repeated)} ids in {config.path} are not unique,"
+            f" e.g. {repeated[0]!r}",
             hint="give each stretch an id of its own in the column 'id'",
         )
 

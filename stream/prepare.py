@@ -25,7 +25,7 @@ from lddu_model import Sample
 from lddu_model.data.shards import ShardWriter
 from stream import config as configuration
 from stream.config import PrepareConfig, SetConfig
-from stream.datasets import read_clips, read_comments
+from stream.datasets import Clip, Comment, read_clips, read_comments
 from stream.errors import ConfigError, ConsentError, StreamError, run_command
 from stream.extractors import LazyExtractors
 from stream.samples import Maker
@@ -100,14 +100,17 @@ def _prepare_set(
 ) -> Result:
     start = perf_counter()
     expected = _allowed(config, chosen)
-    spec = live_spec(config)
-    extractors.load(expected, heard=chosen.kind != "text")  # what is missing ends the run here
-    maker = Maker(config, chosen, expected, spec, extractors)
+    maker = Maker(config, chosen, expected, live_spec(config), extractors)
     result = Result(str(folder / chosen.name))
-    batches = _texts(maker, result) if chosen.kind == "text" else _clips(maker, result)
-    first = next(batches, [])  # a mistake in the tables must not cost the previous set
-    with ShardWriter(folder / chosen.name, spec, LABELS, dtype=config.dtype) as writer:
-        for samples in _chain(first, batches):
+    # Whatever is missing or wrong ends the run here, before an earlier set is replaced.
+    if chosen.kind == "text":
+        batches = _texts(maker, read_comments(chosen, Path(config.root)), result)
+        extractors.load(expected, heard=False)
+    else:
+        batches = _clips(maker, read_clips(chosen, Path(config.root)), result)
+        extractors.load(expected)
+    with ShardWriter(folder / chosen.name, maker.spec, LABELS, dtype=config.dtype) as writer:
+        for samples in batches:
             for sample in samples:
                 writer.add(sample)
     result.wall_s = perf_counter() - start
@@ -127,8 +130,7 @@ def _allowed(config: PrepareConfig, chosen: SetConfig) -> frozenset[Modality]:
     return expected
 
 
-def _clips(maker: Maker, result: Result) -> Iterator[list[Sample]]:
-    clips = read_clips(maker.chosen, Path(maker.config.root))
+def _clips(maker: Maker, clips: Sequence[Clip], result: Result) -> Iterator[list[Sample]]:
     for clip in tqdm(clips, desc=maker.chosen.name, unit="clip", disable=None):
         try:
             samples = list(maker.of_clip(clip))
@@ -140,8 +142,7 @@ def _clips(maker: Maker, result: Result) -> Iterator[list[Sample]]:
         yield samples
 
 
-def _texts(maker: Maker, result: Result) -> Iterator[list[Sample]]:
-    comments = read_comments(maker.chosen, Path(maker.config.root))
+def _texts(maker: Maker, comments: Sequence[Comment], result: Result) -> Iterator[list[Sample]]:
     with tqdm(total=len(comments), desc=maker.chosen.name, unit="text", disable=None) as bar:
         for start in range(0, len(comments), TEXTS):
             some = comments[start : start + TEXTS]
@@ -149,11 +150,6 @@ def _texts(maker: Maker, result: Result) -> Iterator[list[Sample]]:
                 result.count(samples)
                 yield samples
             bar.update(len(some))
-
-
-def _chain(first: list[Sample], rest: Iterator[list[Sample]]) -> Iterator[list[Sample]]:
-    yield first
-    yield from rest
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
