@@ -148,6 +148,9 @@ def test_only_consented_devices_are_opened_and_only_after_the_click(
         assert offer["consent"] == {"version": "1", **agreed}
         assert ("m=audio" in offer["sdp"], "m=video" in offer["sdp"]) == (audio, video)
         expect(page.get_by_text("Camera not in use")).to_be_visible(visible=not video)
+        expect(page.get_by_text("Words not in use")).to_be_visible(visible="Words" not in kinds)
+        delay = "measuring" if video else "not in use"
+        expect(page.locator("#latency-face")).to_have_text(delay)
 
 
 def test_what_the_server_does_not_offer_is_not_asked_for(

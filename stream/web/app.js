@@ -62,10 +62,9 @@ async function introduce() {
 async function begin(consent) {
   const stream = await openMedia(consent, config.video);
   byId("video").srcObject = stream;
-  byId("no-camera").hidden = consent.face;
   show("live");
   const elements = { canvas: byId("outline"), video: byId("video") };
-  session = new Session(config, elements, fail);
+  session = new Session(config, consent, elements, fail);
   const current = session;
   connection = new Connection(stream, config, {
     record: (record) => current.take(record),

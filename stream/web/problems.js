@@ -67,7 +67,7 @@ export const deviceGone = (kind) => new Problem(
 
 export const ended = (reason) => new Problem(
   "The session has ended",
-  `The server ended it${reason ? `: ${String(reason).replaceAll("_", " ")}.` : "."}`,
+  reason && reason !== "finished" ? `The server ended it: ${String(reason).replaceAll("_", " ")}.` : "The server ended it.",
   "Nothing is being processed now. You can start again.",
 );
 

@@ -16,10 +16,10 @@ const newer = (state, shown) =>
 
 export class Session {
   /** @param {(problem: Error) => void} stop called when the session cannot go on */
-  constructor(config, elements, stop) {
+  constructor(config, consent, elements, stop) {
     this.config = config;
     this.stop = stop;
-    this.view = new View(config);
+    this.view = new View(config, consent);
     this.outline = new Outline(elements.canvas, elements.video);
     this.stats = new Stats();
     this.shown = null;

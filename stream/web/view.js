@@ -52,11 +52,14 @@ class Row {
 }
 
 export class View {
-  constructor(config) {
+  constructor(config, consent) {
     this.config = config;
+    this.consent = consent;
     this.announced = -Infinity;
     byId("labels").replaceChildren();
     byId("captions").replaceChildren();
+    byId("no-camera").hidden = consent.face;
+    byId("no-words").hidden = consent.words;
     this.rows = new Map(config.labels.map((name) => [name, new Row(name, byId("labels"))]));
   }
 
@@ -93,7 +96,7 @@ export class View {
 
   latency(face, state) {
     const told = (seconds) => (seconds === null ? "measuring" : `${Math.round(seconds * 1000)} ms`);
-    setText(byId("latency-face"), told(face));
+    setText(byId("latency-face"), this.consent.face ? told(face) : "not in use");
     setText(byId("latency-state"), told(state));
   }
 }
