@@ -280,9 +280,8 @@ def test_mistakes_in_a_text_file_are_named(tmp_path: Path, line: str, problem: s
             "two sets are called 'a'",
         ),
         (
-            "consent = {words = true}\n"
-            '[[sets]]\nname = "a"\nkind = "emodb"\npath = "x"\nuse = ["voice"]',
-            "consent allows none of voice",
+            "consent = {face = true}\n[[sets]]\nname = 'a'\nkind = 'text'\npath = 'x'",
+            "consent allows none of words",
         ),
     ],
 )
