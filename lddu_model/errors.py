@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable
+
 
 class ModelError(Exception):
     """Base of all errors of this package. `hint` says what to do next."""
 
     def __init__(self, message: str, hint: str = "") -> None:
-        super().__init__(f"{message}\n  -> {hint}" if hint else message)
+        super().__init__(message)
         self.message = message
         self.hint = hint
 
@@ -30,3 +33,14 @@ class ConfigError(ModelError):
 
 class DeviceError(ModelError):
     """The computing device that was asked for is not there."""
+
+
+def run_command(main: Callable[[], int]) -> int:
+    """Run a command line; print an error that a person can act on as two lines and return 2."""
+    try:
+        return main()
+    except ModelError as error:
+        print(f"error: {error.message}", file=sys.stderr)
+        if error.hint:
+            print(f"next: {error.hint}", file=sys.stderr)
+        return 2

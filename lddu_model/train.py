@@ -29,7 +29,7 @@ from lddu_model.config import OptimConfig, TrainConfig, read_config
 from lddu_model.data.augment import Augmenter
 from lddu_model.data.mix import Draws, Mixer
 from lddu_model.data.sets import DataSet, load_sets, stacked_labels, statistics
-from lddu_model.errors import DataError, ModelError
+from lddu_model.errors import DataError, ModelError, run_command
 from lddu_model.evaluation import choose, own_thresholds, score
 from lddu_model.report import provenance, write_report
 from lddu_model.spec import FeatureSpec, Float32, Sample
@@ -242,15 +242,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--set", action="append", default=[], metavar="KEY=VALUE", help="e.g. optim.epochs=3"
     )
     chosen = parser.parse_args(arguments)
-    try:
-        config = read_config(chosen.config, chosen.set)
-        if chosen.out is not None:
-            config = config.model_copy(update={"out": chosen.out})
-        return train(config)
-    except ModelError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    config = read_config(chosen.config, chosen.set)
+    if chosen.out is not None:
+        config = config.model_copy(update={"out": chosen.out})
+    return train(config)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_command(main))

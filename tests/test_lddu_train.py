@@ -15,7 +15,7 @@ import pytest
 
 import lddu_model
 from lddu_model.config import read_config
-from lddu_model.errors import ConfigError
+from lddu_model.errors import ConfigError, run_command
 from lddu_model.evaluation import score
 from lddu_model.train import main
 from tests.lddu_toys import LABELS, SPEC, toy_samples, write_config, write_set
@@ -93,7 +93,7 @@ def test_divergence_is_an_error(
 ) -> None:
     extra = "[optim]\nlearning_rate = 1e30\nwarmup = 0.0\n"
     config = write_config(tmp_path / "toy.toml", {"face": sets["face"]}, extra)
-    assert main([str(config)]) == 2
+    assert run_command(lambda: main([str(config)])) == 2
     assert "training diverged" in capsys.readouterr().err
 
 
@@ -188,7 +188,7 @@ def test_wrong_run_is_one_clear_error(
     message: str,
 ) -> None:
     config = write_config(tmp_path / "toy.toml", {"face": sets["face"]})
-    assert main([str(config), "--set", change]) == 2
+    assert run_command(lambda: main([str(config), "--set", change])) == 2
     said = capsys.readouterr().err
     assert said.startswith("error: ")
     assert re.search(message, said)
