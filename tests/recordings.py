@@ -53,10 +53,11 @@ def write(
     size: tuple[int, int] = (96, 64),
     rotation: int = 0,
     options: dict[str, str] | None = None,
+    layout: str = "mono",
 ) -> Path:
     """Write `path`; `times` are those of the pictures, there is no sound in `hole`."""
     with av.open(str(path), "w", options=options or {}) as container:
-        sound = _add_audio(container, audio, rate) if audio else None
+        sound = _add_audio(container, audio, rate, layout) if audio else None
         pictures = _add_video(container, video, fps, size, rotation) if video else None
         if times is None:
             times = [i / fps for i in range(round(seconds * fps))]
@@ -77,9 +78,11 @@ def write(
     return path
 
 
-def _add_audio(container: OutputContainer, codec: str, rate: int) -> AudioStream:
+def _add_audio(
+    container: OutputContainer, codec: str, rate: int, layout: str = "mono"
+) -> AudioStream:
     stream = cast(AudioStream, container.add_stream(codec, rate=rate))
-    stream.codec_context.layout = "mono"
+    stream.codec_context.layout = layout
     return stream
 
 
@@ -98,12 +101,13 @@ def _add_video(
 def _frame(
     wave: NDArray[np.float32], start: int, rate: int, at: float, stream: AudioStream
 ) -> AudioFrame:
-    piece = wave[start : start + rate // 10]
+    layout = stream.codec_context.layout
+    piece = np.repeat(wave[None, start : start + rate // 10], layout.nb_channels, axis=0)
     if stream.codec_context.format.name.startswith("s16"):
         samples = (piece * 32767).astype(np.int16)
-        frame = AudioFrame.from_ndarray(samples[None], format="s16", layout="mono")
+        frame = AudioFrame.from_ndarray(samples.T.reshape(1, -1), "s16", layout.name)
     else:
-        frame = AudioFrame.from_ndarray(piece[None], format="fltp", layout="mono")
+        frame = AudioFrame.from_ndarray(piece, "fltp", layout.name)
     frame.sample_rate = rate
     frame.pts, frame.time_base = start + round(at * rate), Fraction(1, rate)
     return frame

@@ -93,6 +93,21 @@ def test_sound_only(tmp_path: Path, name: str, audio: str, rate: int) -> None:
     assert items[-1] == Progress("p1", "audio", END)
 
 
+@pytest.mark.parametrize(
+    ("name", "audio", "layout"),
+    [("a.wav", "pcm_s16le", "stereo"), ("a.m4a", "aac", "stereo"), ("a.flac", "flac", "5.1")],
+)
+def test_channels_are_mixed_without_change_of_level(
+    tmp_path: Path, name: str, audio: str, layout: str
+) -> None:
+    path = recordings.write(tmp_path / name, audio=audio, layout=layout, seconds=1.0)
+    samples = np.concatenate([chunk.samples for chunk in sound(read(path)[1])])
+    if layout == "5.1":  # FFmpeg's own mix of centre and surround, clipped to what is possible
+        assert 0.5 < np.abs(samples).max() <= 1.0
+    else:
+        assert np.abs(samples).max() == pytest.approx(0.5, abs=0.05)
+
+
 def test_pictures_only(tmp_path: Path) -> None:
     media, items = read(recordings.write(tmp_path / "a.mkv", video="libx264"))
     assert (media.has_audio, media.has_video) == (False, True)

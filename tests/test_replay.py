@@ -18,7 +18,7 @@ import lddu_model
 import stream
 from lddu_model import checkpoint
 from stream import replay
-from stream.analysis import analyze
+from stream.analysis import analyze, open_recording
 from stream.config import ReplayConfig, load
 from stream.engines import Engines
 from stream.errors import ConsentError, MediaError, run_command
@@ -188,6 +188,10 @@ def test_a_file_that_is_cut_off_leaves_a_partial_result(
 
 def test_what_consent_excludes_is_not_even_decoded(tmp_path: Path) -> None:
     path = recordings.write(tmp_path / "a.mp4", audio="aac", video="libx264", seconds=3.5)
+    for consent in ({"face": True}, {"words": True}, {"voice": True}):
+        config = ReplayConfig.model_validate({"consent": consent})
+        with open_recording(path, config) as media:
+            assert (media.has_audio, media.has_video) == ("face" not in consent, "face" in consent)
     done = run([path], tmp_path / "out", consent={"face": True})
     records = lines(tmp_path / "out/a.jsonl")
     assert records[0]["consent"] == {"version": "1", "face": True, "voice": False, "words": False}

@@ -1,0 +1,197 @@
+"""How fast a recording is analysed: ``python -m benchmarks.replay [--seconds 60] [--clip FILE]``.
+
+A talking clip is repeated to a recording of 640x360 pixels, 30 pictures per second, H.264 and AAC,
+and analysed by ``python -m stream.replay`` with everything on and 10 analysed pictures per second.
+``factor`` is media time over the time for the analysis, ``factor_total`` over the whole command
+with loading. Memory is the largest sum of the resident memory of all its processes (pages that they
+share are counted more than once). The last line is JSON, which also goes to
+benchmarks/results/replay.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import psutil
+from av.audio.frame import AudioFrame
+from av.audio.resampler import AudioResampler
+from av.audio.stream import AudioStream
+from av.container import OutputContainer
+from av.video.frame import VideoFrame
+from numpy.typing import NDArray
+
+import lddu_model
+from lddu_model import checkpoint
+from stream.config import ReplayConfig
+from stream.engines import SHIPPED_CHECKPOINT
+from stream.spec import LABELS, live_spec
+
+PROJECT = Path(__file__).resolve().parent.parent
+CLIP = "media/talking/WDA_AlexandriaOcasioCortez_000.mp4"
+RESULTS = PROJECT / "benchmarks/results/replay.json"
+
+WIDTH, HEIGHT, FPS, RATE = 640, 360, 30, 48_000
+
+FACTOR, MEMORY_MB = 3.0, 2048
+"""What is to be reached on 2 cores."""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="How fast a recording is analysed.")
+    parser.add_argument("--seconds", type=float, default=60.0)
+    parser.add_argument("--clip", type=Path, default=shared() / CLIP, help="somebody who talks")
+    parser.add_argument("--checkpoint", type=Path, default=SHIPPED_CHECKPOINT)
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        recording = Path(folder) / "recording.mp4"
+        repeat(arguments.clip, recording, arguments.seconds)
+        trained = arguments.checkpoint.exists()
+        model = arguments.checkpoint if trained else untrained(Path(folder) / "model")
+        row = measure(recording, model, Path(folder) / "out")
+    row |= {"clip": arguments.clip.name, "trained": trained}
+    show(row)
+    RESULTS.parent.mkdir(exist_ok=True)
+    line = json.dumps({"benchmark": "replay", **row})
+    RESULTS.write_text(line + "\n", encoding="utf-8")
+    print(line)
+
+
+def shared() -> Path:
+    return Path(os.environ.get("LDDU_SHARED") or PROJECT.parent / "shared")
+
+
+def untrained(folder: Path) -> Path:
+    """A model of the same size, where none is shipped: it costs the same."""
+    return checkpoint.save(folder, lddu_model.create("default", live_spec(ReplayConfig()), LABELS))
+
+
+def repeat(clip: Path, target: Path, seconds: float) -> None:
+    """Write `target`: `clip` over and over, on grey where it does not fill the picture."""
+    pictures, wave = decode(clip)
+    length = len(wave) / RATE
+    with av.open(str(target), "w") as container:
+        video = container.add_stream("libx264", rate=FPS)
+        video.width, video.height, video.pix_fmt = WIDTH, HEIGHT, "yuv420p"
+        video.codec_context.options = {"preset": "veryfast"}
+        audio = container.add_stream("aac", rate=RATE)
+        audio.codec_context.layout = "mono"
+        for k in range(int(seconds * FPS)):
+            within = (k / FPS) % length
+            frame = VideoFrame.from_ndarray(nearest(pictures, within), format="rgb24")
+            frame.pts, frame.time_base = k, Fraction(1, FPS)
+            container.mux(video.encode(frame))
+            if k % FPS == 0:
+                write_second(container, audio, wave, k // FPS)
+        container.mux(video.encode(None))
+        container.mux(audio.encode(None))
+
+
+def write_second(
+    container: OutputContainer, audio: AudioStream, wave: NDArray[np.float32], second: int
+) -> None:
+    indices = np.arange(second * RATE, (second + 1) * RATE) % len(wave)
+    frame = AudioFrame.from_ndarray(wave[indices][None], format="fltp", layout="mono")
+    frame.sample_rate, frame.pts, frame.time_base = RATE, second * RATE, Fraction(1, RATE)
+    container.mux(audio.encode(frame))
+
+
+def decode(clip: Path) -> tuple[list[tuple[float, NDArray[np.uint8]]], NDArray[np.float32]]:
+    """(time, (HEIGHT, WIDTH, 3)) of every picture, and the sound at ``RATE``."""
+    resampler = AudioResampler("fltp", "mono", RATE)
+    pieces = []
+    with av.open(str(clip)) as container:
+        pictures = [(frame.time or 0.0, fit(frame)) for frame in container.decode(video=0)]
+    with av.open(str(clip)) as container:
+        for sound in container.decode(audio=0):
+            pieces += [part.to_ndarray()[0] for part in resampler.resample(sound)]
+    return pictures, np.concatenate(pieces).astype(np.float32)
+
+
+def fit(frame: VideoFrame) -> NDArray[np.uint8]:
+    scale = min(WIDTH / frame.width, HEIGHT / frame.height)
+    width, height = round(frame.width * scale), round(frame.height * scale)
+    canvas = np.full((HEIGHT, WIDTH, 3), 128, np.uint8)
+    x, y = (WIDTH - width) // 2, (HEIGHT - height) // 2
+    small = frame.reformat(width=width, height=height, format="rgb24").to_ndarray()
+    canvas[y : y + height, x : x + width] = small
+    return canvas
+
+
+def nearest(pictures: list[tuple[float, NDArray[np.uint8]]], t: float) -> NDArray[np.uint8]:
+    """The picture that is shown at `t`."""
+    shown = [picture for at, picture in pictures if at <= t + 1e-6]
+    return shown[-1] if shown else pictures[0][1]
+
+
+def measure(recording: Path, model: Path, out: Path) -> dict[str, Any]:
+    command = [sys.executable, "-m", "stream.replay", str(recording), "--out", str(out)]
+    command += ["--set", f"model.checkpoint={model}"]
+    busy = os.getloadavg()[0]
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    start = time.perf_counter()
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=PROJECT) as child:
+        peak = watch(child)
+        assert child.stdout is not None
+        summary = json.loads(child.stdout.read().splitlines()[-1])
+    total = time.perf_counter() - start
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return {
+        "media_s": summary["media_s"],
+        "wall_s": summary["wall_s"],
+        "load_s": summary["load_s"],
+        "factor": summary["real_time_factor"],
+        "factor_total": round(summary["media_s"] / total, 2),
+        "cpu_s": round(cpu, 1),
+        "peak_mb": round(peak / 2**20),
+        "windows": summary["windows"],
+        "words": summary["words"],
+        "lost": summary["failed"] | summary["dropped"],
+        "cores": os.cpu_count(),
+        "load_before": round(busy, 2),
+    }
+
+
+def watch(child: subprocess.Popen[str]) -> int:
+    """Largest sum of resident bytes over the processes of `child`, until it ends."""
+    peak = 0
+    root = psutil.Process(child.pid)
+    while child.poll() is None:
+        total = 0
+        for process in (root, *children(root)):
+            try:
+                total += process.memory_info().rss
+            except psutil.NoSuchProcess:
+                continue
+        peak = max(peak, total)
+        time.sleep(0.1)
+    return peak
+
+
+def children(root: psutil.Process) -> list[psutil.Process]:
+    try:
+        return root.children(recursive=True)
+    except psutil.NoSuchProcess:
+        return []
+
+
+def show(row: dict[str, Any]) -> None:
+    for name, value in row.items():
+        print(f"{name:>14}  {value}")
+    print(f"{'to be reached':>14}  factor >= {FACTOR}, peak_mb <= {MEMORY_MB} on 2 cores")
+
+
+if __name__ == "__main__":
+    main()
