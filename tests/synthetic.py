@@ -31,7 +31,7 @@ from workers.messages import (
 )
 from workers.smooth import SmoothConfig
 from workers.vad import VadConfig
-from workers.whisper import Heard
+from workers.whisper import Before, Heard
 from workers.windows import WindowPlan
 from workers.worker import Run
 
@@ -88,7 +88,7 @@ class Voice:
 
 
 class Transcriber:
-    def transcribe(self, samples: Float32) -> Heard:
+    def transcribe(self, samples: Float32, before: Before | None = None) -> Heard:
         """One word per 0.4 s, named by its loudness."""
         n = max(1, int(len(samples) / SAMPLE_RATE / 0.4))
         words = tuple(Word(0.4 * i, 0.4 * i + 0.3, f"w{i % 7}", 0.9) for i in range(n))

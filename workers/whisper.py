@@ -4,7 +4,8 @@ Whisper's encoder takes 30 s of sound, and a segment of 2 s costs as much as one
 the segment and one second of padding alone. A decoder that sees nothing else does not know where
 to stop and says everything again; so the states that the encoder gives for padding, computed once,
 are appended up to 10 s. The words are then those of a padded input, for a fraction of the time
-(``python -m benchmarks.asr``).
+(``python -m benchmarks.asr``). After a cut inside speech the segment is heard together with what
+came before the cut; the words of that are forced, and the decoder goes on after them.
 """
 
 from __future__ import annotations
@@ -24,8 +25,19 @@ from faster_whisper.transcribe import (
     merge_punctuations,
 )
 
-from workers.errors import WorkerError
+from workers.heard import (
+    UNSPACED,
+    Before,
+    Heard,
+    Limits,
+    Span,
+    WhisperInputError,
+    WhisperModelError,
+    words_of,
+)
 from workers.messages import SAMPLE_RATE, Float32, Word
+
+__all__ = ["Before", "Heard", "Limits", "Transcriber", "VoiceEncoder"]
 
 Device = Literal["auto", "cpu", "cuda"]
 
@@ -51,42 +63,6 @@ _CONTEXT = 500
 
 PREPENDED = "\"'“¿([{-"
 APPENDED = "\"'.。,，!！?？:：”)]}、"
-
-
-class WhisperError(WorkerError):
-    """Whisper cannot be loaded or used."""
-
-
-class WhisperModelError(WhisperError, OSError):
-    """The model folder or the device cannot be used."""
-
-
-class WhisperInputError(WhisperError, ValueError):
-    """The sound or an option cannot be used."""
-
-
-@dataclass(frozen=True, slots=True)
-class Heard:
-    """Words with times in seconds from the first sample, and the ISO 639-1 code of the language."""
-
-    words: tuple[Word, ...]
-    language: str
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What is taken for speech. The defaults are Whisper's own where it has them."""
-
-    no_speech: float = 0.6
-    """A higher no-speech probability together with a low `log_probability` means silence."""
-    log_probability: float = -1.0
-    """Mean per token; below, the input is tried again."""
-    compression: float = 2.4
-    """Ratio by which the text can be compressed; above, it repeats itself."""
-    tokens_per_second: float = 12.0
-    """More than nobody says; above (plus 8), the decoder was stopped in a loop."""
-    word_probability: float = 0.25
-    """Less probable words at the very end are dropped."""
 
 
 class Whisper:
@@ -157,10 +133,10 @@ class Transcriber:
         self._padding = self._whisper.encode(np.zeros((80, 2 * MAX_STATES), np.float32))
         self._tokenizers: dict[str, Tokenizer] = {}
 
-    def transcribe(self, samples: Float32) -> Heard:
+    def transcribe(self, samples: Float32, before: Before | None = None) -> Heard:
         """Hear the words in `samples` (n,), at most ``LONGEST_S`` seconds of 16 kHz mono.
 
-        Equal samples give equal words: nothing is drawn at random and nothing is remembered.
+        Equal input gives equal words: nothing is drawn at random and nothing is remembered.
         Raises ``WhisperInputError``.
         """
         if len(samples) > LONGEST_S * SAMPLE_RATE:
@@ -169,24 +145,30 @@ class Transcriber:
                 hint=f"cut it into segments of at most {LONGEST_S:g} s",
             )
         if len(samples) < _FEWEST_SAMPLES or float(np.abs(samples).max()) < _SILENCE:
-            return Heard((), self._language or "")
+            return Heard((), self._language or (before.language if before else ""))
+        if before and len(before.samples) + len(samples) > LONGEST_S * SAMPLE_RATE:
+            before = None
         with self._whisper.lock:
-            return self._hear(samples)
+            return self._hear(samples, before or Before(samples[:0], (), ""))
 
-    def _hear(self, samples: Float32) -> Heard:
-        features = self._whisper.features(_whole(samples))
+    def _hear(self, samples: Float32, before: Before) -> Heard:
+        features = self._whisper.features(_whole(np.concatenate([before.samples, samples])))
         states = self._cut(features)
-        language = self._language or self._detect(states)
+        language = self._language or before.language or self._detect(states)
         tokenizer = self._tokenizer(language)
+        said = before.text
+        prefix = tokenizer.encode(f" {said}") if said else []
         seconds = len(samples) / SAMPLE_RATE
-        said = self._decode(states, tokenizer, seconds)
-        if said.loops:
+        result = self._decode(states, tokenizer, prefix, seconds)
+        if result.loops:
             # Once more in the way that Whisper was trained, with all of the padding encoded.
             states = self._padded(features)
-            said = self._decode(states, tokenizer, seconds)
-        if said.loops or said.silent:
+            result = self._decode(states, tokenizer, prefix, seconds)
+        if result.loops or result.silent:
             return Heard((), language)
-        return Heard(self._words(states, said.tokens, tokenizer, seconds), language)
+        start = len(before.samples) / SAMPLE_RATE
+        span = Span(start, start + seconds)
+        return Heard(self._words(states, prefix, result.tokens, tokenizer, span), language)
 
     def _cut(self, features: Float32) -> Float32:
         """States of the segment and of padding up to ``_CONTEXT`` or a little more, (T, D)."""
@@ -215,9 +197,11 @@ class Transcriber:
             )
         return self._tokenizers[language]
 
-    def _decode(self, states: Float32, tokenizer: Tokenizer, seconds: float) -> _Said:
+    def _decode(
+        self, states: Float32, tokenizer: Tokenizer, prefix: list[int], seconds: float
+    ) -> _Said:
         model = self._whisper.model
-        prompt = model.get_prompt(tokenizer, [], without_timestamps=True)
+        prompt = [*model.get_prompt(tokenizer, [], without_timestamps=True), *prefix]
         most = round(8 + self._limits.tokens_per_second * seconds)
         result = model.model.generate(
             _storage(states),
@@ -226,9 +210,11 @@ class Transcriber:
             max_length=len(prompt) + most,
             return_scores=True,
             return_no_speech_prob=True,
+            suppress_blank=not prefix,
             suppress_tokens=get_suppressed_tokens(tokenizer, [-1]),
         )[0]
         tokens = [token for token in result.sequences_ids[0] if token < tokenizer.eot]
+        tokens = tokens[len(prefix) :]  # CTranslate2 gives back what was forced
         text = tokenizer.decode(tokens).strip()
         mean = result.scores[0] * len(tokens) / (len(tokens) + 1)
         return _Said(
@@ -243,25 +229,20 @@ class Transcriber:
         )
 
     def _words(
-        self, states: Float32, tokens: list[int], tokenizer: Tokenizer, seconds: float
+        self,
+        states: Float32,
+        prefix: list[int],
+        tokens: list[int],
+        tokenizer: Tokenizer,
+        span: Span,
     ) -> tuple[Word, ...]:
         """Words by the decoder's cross attention, without those after the end of the sound."""
-        frames = 2 * min(len(states), round(seconds * 50) + _KEPT_TAIL)
-        found = self._whisper.model.find_alignment(tokenizer, [tokens], _storage(states), frames)[0]
+        frames = 2 * min(len(states), round(span.end * 50) + _KEPT_TAIL)
+        model = self._whisper.model
+        found = model.find_alignment(tokenizer, [[*prefix, *tokens]], _storage(states), frames)[0]
         merge_punctuations(found, PREPENDED, APPENDED)
-        words = []
-        for entry in found:
-            text = entry["word"].strip()
-            t0, t1 = float(entry["start"]), min(float(entry["end"]), seconds)
-            if text and t0 < seconds:
-                words.append(Word(t0, max(t0, t1), text, float(entry["probability"])))
-        while words and self._doubtful(words[-1], seconds):
-            words.pop()
-        return tuple(words)
-
-    def _doubtful(self, word: Word, seconds: float) -> bool:
-        """The decoder likes to end with something polite that nobody said."""
-        return word.probability < self._limits.word_probability and word.t1 > seconds - 0.1
+        spaced = tokenizer.language_code not in UNSPACED
+        return words_of(found, len(prefix), span, spaced=spaced, limits=self._limits)
 
 
 @dataclass(frozen=True, slots=True)
