@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
 import psutil
 import pytest
@@ -270,12 +271,19 @@ def test_damage_inside_is_skipped_and_marked(tmp_path: Path) -> None:
 
 
 def bad_files(folder: Path) -> dict[str, tuple[Path, str]]:
-    files = {name: folder / name for name in ("empty.wav", "text.mkv", "noise.mp4", "list.m3u8")}
+    names = ("empty.wav", "text.mkv", "noise.mp4", "list.mp4", "picture.mov")
+    files = {name: folder / name for name in names}
     files["empty.wav"].touch()
     files["text.mkv"].write_text("this is no recording\n" * 100)
     files["noise.mp4"].write_bytes(np.random.default_rng(1).bytes(5000))
     good = recordings.write(folder / "good.wav", audio="pcm_s16le", seconds=0.2)
-    files["list.m3u8"].write_text(f"#EXTM3U\n#EXTINF:1,\n{good}\n#EXT-X-ENDLIST\n")
+    # A script that names another file: FFmpeg would read that, whatever this one is called.
+    files["list.mp4"].write_text(f"ffconcat version 1.0\nfile {good.name}\n")
+    with av.open(str(files["picture.mov"]), "w", format="image2") as container:
+        picture = container.add_stream("png", rate=1)
+        picture.width, picture.height, picture.pix_fmt = 16, 16, "rgb24"
+        frame = av.VideoFrame.from_ndarray(np.zeros((16, 16, 3), np.uint8), format="rgb24")
+        container.mux([*picture.encode(frame), *picture.encode(None)])
     os.mkfifo(folder / "pipe.wav")
     return {
         "missing": (folder / "missing.mp4", "does not exist"),
@@ -283,13 +291,14 @@ def bad_files(folder: Path) -> dict[str, tuple[Path, str]]:
         "empty": (files["empty.wav"], "is empty"),
         "text": (files["text.mkv"], "is not a recording"),
         "noise": (files["noise.mp4"], "is not a recording"),
-        "playlist": (files["list.m3u8"], "is not a recording"),
+        "script": (files["list.mp4"], "is not a recording"),
+        "picture": (files["picture.mov"], "is not a recording"),
         "pipe": (folder / "pipe.wav", "is not a regular file"),
     }
 
 
 @pytest.mark.parametrize(
-    "kind", ["missing", "folder", "empty", "text", "noise", "playlist", "pipe"]
+    "kind", ["missing", "folder", "empty", "text", "noise", "script", "picture", "pipe"]
 )
 def test_bad_files(tmp_path: Path, kind: str) -> None:
     path, problem = bad_files(tmp_path)[kind]

@@ -12,21 +12,28 @@ import pytest
 
 from lddu_model import Sample
 from lddu_model.data.shards import ShardSet, read_shards
-from stream import datasets, prepare
+from stream import datasets, inline, prepare
 from stream.analysis import analyze_recording, open_recording
 from stream.config import PrepareConfig, ReplayConfig, SetConfig
 from stream.datasets import read_clips, read_comments
 from stream.engines import Engines, Threads
 from stream.errors import ConfigError, run_command
 from stream.extractors import LazyExtractors
+from stream.media import open_media
 from stream.records import Record
 from stream.samples import Maker
 from stream.spec import LABELS, live_spec
 from tests import recordings
 from tests.conftest import PROJECT
 from tests.serving import Model as CheapModel
+from workers.align import AlignConfig, AlignStage
 from workers.face import FEATURE_NAMES
 from workers.infer import InferenceEngine
+from workers.messages import AudioChunk
+from workers.vad import VadConfig, VadStage
+from workers.voice import VoiceStage
+from workers.windows import WindowPlan
+from workers.worker import Stage
 
 TEXTS = """\
 I am so happy for you, [NAME], this is wonderful news\t3\tc1
@@ -185,6 +192,8 @@ def test_stretches_of_longer_recordings(
         '[[sets]]\nname = "seg"\nkind = "segments"\npath = "clips"\nsplit = "train"\n'
         '[[sets]]\nname = "tab"\nkind = "table"\npath = "clips/more.tsv"\n'
         'use = ["voice"]\nmap = {furious = "anger"}\n'
+        '[[sets]]\nname = "win"\nkind = "segments"\npath = "clips"\nsplit = "valid"\n'
+        'use = ["voice"]\nmode = "windows"\n'
     )
     summary = summary_of(config, root, tmp_path, capsys, code=1)["sets"]
     assert [error["file"] for error in summary["seg"]["errors"]] == [str(root / "clips/absent.mp4")]
@@ -198,6 +207,10 @@ def test_stretches_of_longer_recordings(
     assert last.features["voice"].shape == (22, 384)
     assert last.features["face"].shape == (22, len(FEATURE_NAMES))
     assert "words" not in last.features, "consent does not allow them"
+    windows = read_shards(tmp_path / "win")
+    assert [sample.id for sample in windows] == ["speech@1.5#0", "speech@1.5#0.25"], (
+        "those whose middle lies between 1.5 and 2 s"
+    )
     assert "3 to 2 s is no stretch" in summary["tab"]["errors"][0]["error"]
     assert summary["tab"]["samples"] == 0, "a recording with a mistake is left out whole"
 
@@ -230,6 +243,21 @@ def test_long_texts_are_spoken_in_segments_with_what_came_before(
     windows = Maker(config, chosen.model_copy(update={"mode": "windows"}), *_rest(maker))
     ((first, *more),) = windows.of_comments([comment])
     assert first.id == "c#0" and more and len(first.features["words"]) < len(words)
+
+
+def test_a_source_that_just_ends_is_flushed(root: Path) -> None:
+    """Stages hand over what they hold when the items end without saying so."""
+    align = AlignConfig({"words": 2, "voice": 384, "face": 1}, frozenset({"voice"}))
+    plan = WindowPlan.fixed([(0.0, 2.5)])  # the sound lasts 2 s
+    stages: dict[str, Stage] = {
+        "vad": VadStage("p1", VadConfig()),
+        "voice": VoiceStage("p1", plan, LazyExtractors(PrepareConfig()).voice),
+        "align": AlignStage("p1", plan, align),
+    }
+    with open_media(root / "media/emodb/03a01Fa.flac", fps=1.0) as media:
+        chunks = [item for item in media if isinstance(item, AudioChunk)]
+    (window,) = inline.windows(stages, chunks)
+    assert window.mask["voice"].sum() > 10
 
 
 def _rest(maker: Maker) -> tuple[Any, Any, Any]:
