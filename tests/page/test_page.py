@@ -1,0 +1,232 @@
+"""The page in a real browser, against a server that sends scripted records."""
+
+from __future__ import annotations
+
+import re
+import time
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.browser import stats, wait_until
+from tests.fake_server import HELLO, LABELS, FakeServer, state, transcript
+from tests.page.steps import (
+    ALL,
+    FACE,
+    NEEDS_BROWSER,
+    WATCH_MEDIA,
+    OpenPage,
+    begin,
+    count,
+    row,
+    verdict,
+)
+
+pytestmark = NEEDS_BROWSER
+
+# --- before anything ---
+
+
+def test_start_says_what_will_happen(page: Page) -> None:
+    card = page.get_by_role("region", name="Before anything starts")
+    expect(card).to_contain_text("happy, sad, anger, surprise, disgust and fear")
+    expect(card).to_contain_text("Self view: these estimates are shown to you alone.")
+    expect(card).to_contain_text("On this machine. Picture and sound are sent nowhere else.")
+    expect(card).to_contain_text("Nothing. Picture, sound, words and estimates are forgotten")
+    assert not any(box.is_checked() for box in page.get_by_role("checkbox").all())
+
+
+@pytest.mark.parametrize(
+    ("kinds", "audio", "video"),
+    [(("Face",), False, True), (("Words",), True, False), (ALL, True, True)],
+)
+def test_only_consented_devices_are_opened_and_only_after_the_click(
+    visit: OpenPage, server: FakeServer, kinds: tuple[str, ...], audio: bool, video: bool
+) -> None:
+    with visit(WATCH_MEDIA) as page:
+        page.get_by_role("button", name="Agree and start").click()
+        expect(page.get_by_role("alert")).to_contain_text("Choose at least one")
+        for kind in kinds:
+            page.get_by_role("checkbox", name=kind).check()
+        assert page.evaluate("window.asked") == []
+        assert server.offers == []
+        begin(page, server, ())
+        [asked] = page.evaluate("window.asked")
+        size = {"width": {"ideal": 640}, "height": {"ideal": 360}, "frameRate": {"ideal": 30}}
+        assert asked["video"] == (size if video else False)
+        assert bool(asked["audio"]) == audio
+        [offer] = server.offers
+        assert offer["purpose"] == "self_view"
+        agreed = {name: name.capitalize() in kinds for name in ("face", "voice", "words")}
+        assert offer["consent"] == {"version": "1", **agreed}
+        assert ("m=audio" in offer["sdp"], "m=video" in offer["sdp"]) == (audio, video)
+        expect(page.get_by_text("Camera not in use")).to_be_visible(visible=not video)
+        expect(page.get_by_text("Words not in use")).to_be_visible(visible="Words" not in kinds)
+        delay = "measuring" if video else "not in use"
+        expect(page.locator("#latency-face")).to_have_text(delay)
+
+
+def test_what_the_server_does_not_offer_is_not_asked_for(
+    visit: OpenPage, server: FakeServer
+) -> None:
+    server.config["modalities"] = ["face", "voice"]
+    with visit() as page:
+        expect(page.get_by_role("checkbox")).to_have_count(2)
+
+
+# --- running ---
+
+
+def test_estimates_are_shown_in_words_and_numbers(page: Page, server: FakeServer) -> None:
+    begin(page, server)
+    expect(page.get_by_text("Emotion estimates are running", exact=True)).to_be_visible()
+    server.send(HELLO | {"notice": "Guesses, running."}, state(0, happy="active", fear="unsure"))
+    count(page, "state", 1)
+    expect(page.get_by_text("Guesses, running.")).to_be_visible()
+    assert verdict(page) == "Looks like: happy\nNot sure about fear."
+    assert row(page, "happy") == "happy 82 % 75 to 91 ● active"
+    assert row(page, "fear") == "fear 55 % 48 to 64 ◐ not sure"
+    assert row(page, "sad") == "sad 8 % 1 to 17 ○ not active"
+    mark, band = page.locator(".mark").first, page.locator(".band").first
+    assert mark.evaluate("e => e.style.left") == "82%"
+    assert band.evaluate("e => parseFloat(e.style.left) + parseFloat(e.style.width)") == 91
+    server.send(state(1))
+    count(page, "state", 2)
+    assert verdict(page) == "Looks like: none of these"
+    server.send(state(2, sad="unsure"))
+    count(page, "state", 3)
+    assert verdict(page) == "Not sure\nNo emotion stands out clearly enough."
+    assert "feel" not in page.locator("body").inner_text().lower()
+
+
+def test_not_sure_says_why(page: Page, server: FakeServer) -> None:
+    begin(page, server)
+    expect(page.locator("#verdict")).to_contain_text("Connecting to the server.")
+    reasons = {
+        "warming_up": "the first estimate needs 3 s",
+        "no_face": "No face found",
+        "no_speech": "No speech heard",
+        "variance_high": "too little or contradict",
+        "stale": "too old",
+        "no_consent": "Nothing that you agreed to",
+        "failed": "failed for a moment",
+        "later_reason": "Reason given by the server: later_reason.",
+    }
+    for index, (reason, text) in enumerate(reasons.items()):
+        record = state(index, reason, **dict.fromkeys(LABELS, "unsure"))
+        server.send(record if index % 2 else record | {"labels": {}})
+        count(page, "state", index + 1)
+        title, _, why = verdict(page).partition("\n")
+        assert title == "Not sure"
+        assert text in why
+        assert page.locator("#verdict").get_attribute("data-kind") == "unsure"
+    expect(page.locator("#verdict")).to_contain_text("No new estimates arrive", timeout=4000)
+    assert row(page, "happy") == "happy – ◐ not sure"
+
+
+def test_late_revisions_do_not_turn_back_the_clock(page: Page, server: FakeServer) -> None:
+    begin(page, server)
+    server.send(state(5, happy="active"), state(4, sad="active") | {"revision": 3})
+    count(page, "state", 2)
+    assert verdict(page) == "Looks like: happy"
+    server.send(state(5, fear="active") | {"revision": 1})
+    count(page, "state", 3)
+    assert verdict(page) == "Looks like: fear"
+
+
+def test_unknown_records_are_ignored(page: Page, server: FakeServer) -> None:
+    begin(page, server)
+    stranger = state(9, fear="active") | {"person": "p2"}
+    server.send({"type": "weather", "t": 1}, stranger, state(0, happy="active"))
+    count(page, "state", 2)
+    assert verdict(page) == "Looks like: happy"
+
+
+def test_captions_are_a_polite_log(page: Page, server: FakeServer) -> None:
+    begin(page, server)
+    server.send(transcript(1.0, "Good morning"), transcript(2.0, ""), transcript(3.0, "everybody"))
+    count(page, "transcript", 3)
+    log = page.get_by_role("log", name="Captions")
+    assert log.locator("p").all_inner_texts() == ["Good morning", "everybody"]
+    assert log.get_attribute("aria-live") == "polite"
+    server.send(*(transcript(4.0 + i, f"line {i}") for i in range(40)))
+    count(page, "transcript", 43)
+    assert log.locator("p").count() == 20
+    expect(log.get_by_text("line 39")).to_be_in_viewport()
+
+
+def test_outline_and_picture_are_mirrored_together(page: Page, server: FakeServer) -> None:
+    begin(page, server)
+    video = page.locator("#video")
+    wait_until(page, lambda: bool(video.evaluate("e => e.videoWidth > 0")), "picture")
+    server.send(FACE)
+    count(page, "face", 1)
+    drawn, mirrored = page.evaluate("""() => {
+      const canvas = document.getElementById("outline"), video = document.getElementById("video");
+      const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+      const alpha = (u, v) => data[(Math.round(v * canvas.height) * canvas.width
+        + Math.round(u * canvas.width)) * 4 + 3];
+      const turned = [canvas, video].map((e) => getComputedStyle(e).transform);
+      return [[alpha(0.1, 0.5), alpha(0.2, 0.5), alpha(0.9, 0.5)], turned];
+    }""")
+    assert drawn[0] > 0
+    assert drawn[1:] == [0, 0]
+    assert mirrored == ["matrix(-1, 0, 0, 1, 0, 0)"] * 2
+    page.wait_for_timeout(1200)
+    blank = "e => e.getContext('2d').getImageData(0, 0, e.width, e.height).data.every(v => v === 0)"
+    assert page.locator("#outline").evaluate(blank), "an old outline stays on the picture"
+
+
+def test_latency_is_measured_from_capture_to_paint(page: Page, server: FakeServer) -> None:
+    begin(page, server)
+    server.send(
+        state(0), {"type": "clock", "person": "p1", "provisional": True, "unix_at_zero": None}
+    )
+    count(page, "state", 1)
+    assert stats(page)["states"][0]["latency"] is None
+    expect(page.locator("#latency-state")).to_have_text("measuring")
+    zero = time.time() - 10.0
+    clock = {"type": "clock", "person": "p1", "provisional": False, "unix_at_zero": zero}
+    server.send(clock)
+    for index in range(1, 4):
+        captured = time.time() - zero - 0.3
+        server.send(state(index) | {"t": captured}, FACE | {"t": captured})
+        page.wait_for_timeout(100)
+    server.send(state(0) | {"revision": 1})
+    count(page, "state", 5)
+    *painted, late = stats(page)["states"][1:]
+    for entry in painted:
+        assert 0.3 <= entry["latency"] < 0.6
+    assert late["painted"] is None
+    expect(page.locator("#latency-state")).to_have_text(re.compile(r"^[345]\d\d ms$"))
+    expect(page.locator("#latency-face")).to_have_text(re.compile(r"^[345]\d\d ms$"))
+
+
+def test_websocket_stands_in_for_the_data_channel(page: Page, server: FakeServer) -> None:
+    server.channels = False
+    begin(page, server)
+    assert len(server.sockets) == 1
+    server.send(state(0, sad="active"))
+    count(page, "state", 1)
+    assert verdict(page) == "Looks like: sad"
+
+
+def test_stop_ends_the_session_and_gives_the_devices_back(
+    visit: OpenPage, server: FakeServer
+) -> None:
+    with visit(WATCH_MEDIA) as page:
+        begin(page, server)
+        page.get_by_role("button", name="Stop").click()
+        wait_until(page, lambda: server.deleted == ["s1"], "DELETE of the session")
+        assert page.evaluate("window.given.getTracks().map(t => t.readyState)") == ["ended"] * 2
+        expect(page.get_by_text("Emotion estimates are running", exact=True)).to_be_hidden()
+        assert not any(box.is_checked() for box in page.get_by_role("checkbox").all())
+        begin(page, server)
+        server.send(state(0, happy="active"))
+        count(page, "state", 1)
+
+
+def test_leaving_the_page_ends_the_session(page: Page, server: FakeServer) -> None:
+    begin(page, server)
+    page.goto("about:blank")
+    wait_until(page, lambda: server.deleted == ["s1"], "DELETE of the session")
