@@ -3,8 +3,8 @@
 ``python -m benchmarks.clock [--sender aiortc] [--sender browser] [--sender ffmpeg]``
 
 A sender makes a flash and a beep every second and starts its tracks with offsets of up to 3 s. The
-error is the stream time of a beep minus that of its flash. Pictures are 33 ms apart and a browser
-draws when it likes, so some ms of error are the sender's own. ``before`` are those that were placed
+error is the stream time of a beep minus that of its flash, less by how much the page was late to
+draw it (a busy browser is, by tens of ms). ``before`` are those that were placed
 by arrival, before the sender reports of both tracks.
 """
 
@@ -38,6 +38,7 @@ KINDS: frozenset[Kind] = frozenset({"audio", "video"})
 
 PAGE = """
 <!doctype html><title>flash and beep</title><canvas width=320 height=180></canvas><script>
+const wall = () => (performance.timeOrigin + performance.now()) / 1000;
 async function start(audioAfter, videoAfter) {
   const canvas = document.querySelector("canvas"), pen = canvas.getContext("2d");
   const sound = new AudioContext({ latencyHint: "interactive" });
@@ -50,12 +51,21 @@ async function start(audioAfter, videoAfter) {
     gain.gain.setValueAtTime(0.5, first + k + zero);
     gain.gain.setValueAtTime(0, first + k + 0.1 + zero);
   }
+  const track = canvas.captureStream(0).getVideoTracks()[0];
+  window.drawn = [];
+  let white = false;
   const draw = () => {
     const phase = (performance.now() / 1000 - first) % 0.5;
-    pen.fillStyle = phase >= 0 && phase < 0.1 ? "white" : "black";
+    const flash = phase >= 0 && phase < 0.1;
+    pen.fillStyle = flash ? "white" : "black";
     pen.fillRect(0, 0, 320, 180);
+    track.requestFrame();
+    if (flash && !white) window.drawn.push([wall(), phase]);
+    white = flash;
   };
-  setInterval(draw, 10);
+  setInterval(draw, 33);
+  for (let k = 0; k < 60; k += 0.5)  // right when a flash begins, whatever the interval
+    setTimeout(draw, 1000 * (first + k) - performance.now() + 1);
   const peer = new RTCPeerConnection({ iceServers: [] });
   const audio = peer.addTransceiver("audio", { direction: "sendonly" }).sender;
   const video = peer.addTransceiver("video", { direction: "sendonly" }).sender;
@@ -69,11 +79,25 @@ async function start(audioAfter, videoAfter) {
   await peer.setRemoteDescription({ type: "answer", sdp: await answer.text() });
   while (peer.connectionState !== "connected") await new Promise((done) => setTimeout(done, 20));
   setTimeout(() => audio.replaceTrack(out.stream.getAudioTracks()[0]), audioAfter * 1000);
-  setTimeout(() => video.replaceTrack(canvas.captureStream(30).getVideoTracks()[0]),
-    videoAfter * 1000);
+  setTimeout(() => video.replaceTrack(track), videoAfter * 1000);
 }
 </script>
 """
+
+
+@dataclass
+class Call:
+    """What came of a call."""
+
+    got: Recorder
+    began: float
+    """Unix time of stream time 0 by arrival."""
+    drawn: list[tuple[float, float]] = field(default_factory=list)
+    """Unix time at which the sender drew a flash, and how late after its beep that was."""
+
+    def late(self, unix: float) -> float:
+        """How late the flash that was drawn about then was."""
+        return min(((abs(at - unix), late) for at, late in self.drawn), default=(0.0, 0.0))[1]
 
 
 @dataclass
@@ -86,14 +110,17 @@ class Errors:
     """Stream time minus time since the call began, at capture: the constant error of all sources
     of a call together, since its first packets were placed by arrival."""
 
-    def add(self, got: Recorder, began: float) -> None:
-        """Pair flashes and beeps of one call that began at Unix time `began`."""
-        self.anchor += [began - unix for unix in got.clocks[-1:] if unix is not None]
+    def add(self, call: Call) -> None:
+        """Pair flashes and beeps of one call."""
+        got = call.got
+        zero = next((unix for unix in reversed(got.clocks) if unix is not None), call.began)
+        self.anchor.append(call.began - zero)
         beeps = got.beeps()
         for flash, provisional in got.flashes():
             near = [(abs(beep - flash), beep - flash, early) for beep, early in beeps]
             if near and min(near)[0] < 0.25:
                 _, error, early = min(near)
+                error += call.late(zero + flash)
                 (self.before if provisional or early else self.after).append(error)
 
     def row(self) -> dict[str, float | int]:
@@ -104,15 +131,12 @@ class Errors:
             result[f"{name}_n"] = len(ms)
             if len(ms):
                 result[f"{name}_mean_ms"] = round(float(ms.mean()), 1)
+                result[f"{name}_median_ms"] = round(float(np.median(ms)), 1)
                 result[f"{name}_sd_ms"] = round(float(ms.std()), 1)
                 result[f"{name}_p95_ms"] = round(float(np.percentile(np.abs(ms), 95)), 1)
                 result[f"{name}_max_ms"] = round(float(np.abs(ms).max()), 1)
         result["anchor_ms"] = round(1000 * float(np.median(self.anchor)), 1)
         return result
-
-
-Call = tuple[Recorder, float]
-"""What came, and the Unix time at which the call began."""
 
 
 def new_peer() -> tuple[Peer, Recorder]:
@@ -131,7 +155,7 @@ async def from_aiortc(audio_after: float, video_after: float, seconds: float) ->
     await asyncio.sleep(seconds)
     await sender.close()
     await peer.close()
-    return got, time.time() - peer.now()
+    return Call(got, time.time() - peer.now())
 
 
 @asynccontextmanager
@@ -166,9 +190,10 @@ async def from_browser(audio_after: float, video_after: float, seconds: float) -
         await page.goto(url)
         await page.evaluate(f"start({audio_after}, {video_after})")
         await asyncio.sleep(seconds)
+        drawn = await page.evaluate("drawn")
         await browser.close()
         await peer.close()
-    return got, time.time() - peer.now()
+    return Call(got, time.time() - peer.now(), [(at, late) for at, late in drawn])
 
 
 async def from_ffmpeg(_audio_after: float, _video_after: float, seconds: float) -> Call:
@@ -181,7 +206,7 @@ async def from_ffmpeg(_audio_after: float, _video_after: float, seconds: float) 
             process = await asyncio.create_subprocess_exec(sys.executable, *command, str(seconds))
             await process.wait()
     await peer.close()
-    return got, time.time() - peer.now()
+    return Call(got, time.time() - peer.now())
 
 
 SENDERS: dict[str, Callable[[float, float, float], Awaitable[Call]]] = {
@@ -194,8 +219,7 @@ SENDERS: dict[str, Callable[[float, float, float], Awaitable[Call]]] = {
 async def measure(sender: str, seconds: float) -> Errors:
     errors = Errors()
     for offsets in OFFSETS if sender != "ffmpeg" else OFFSETS[:1]:
-        got, began = await SENDERS[sender](*offsets, seconds)
-        errors.add(got, began)
+        errors.add(await SENDERS[sender](*offsets, seconds))
     return errors
 
 

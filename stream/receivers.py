@@ -46,10 +46,10 @@ Kind = Literal["audio", "video"]
 RATES: dict[Kind, int] = {"audio": 48_000, "video": 90_000}
 """RTP ticks per second of the codecs that are offered (Opus, VP8, H.264)."""
 
-DELAYS: dict[Kind, float] = {"audio": 0.005, "video": 0.005}
+DELAYS: dict[Kind, float] = {"audio": 0.02, "video": 0.005}
 """Seconds from capture, as later sender reports have it, to the arrival of the first packet of a
-frame on a short way; as measured with Chromium, FFmpeg and aiortc (``anchor_ms`` of
-benchmarks/clock.py). Only used until the first sender report."""
+frame on a short way; as measured with Chromium, whose sound comes 15-18 ms later than its pictures
+(benchmarks/clock.py). Only used until the first sender report."""
 
 CAPACITY: dict[Kind, int] = {"audio": 100, "video": 60}
 """Encoded frames that wait for the decoder: 2 s each."""
