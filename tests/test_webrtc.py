@@ -186,7 +186,7 @@ def test_malformed_sound_costs_itself_alone() -> None:
     assert {gap.reason for gap in call.got.gaps} == {"decode_error"}
     assert 0.04 - 1e-6 <= missing <= 0.06 + 1e-6
     first, last = call.got.audio[0].t0, call.got.audio[-1].t1
-    assert heard + missing == pytest.approx(last - first, abs=0.002)
+    assert heard + missing == pytest.approx(last - first, abs=0.02)  # less than a packet
     assert last - first >= 119 * 0.02
 
 
