@@ -18,7 +18,7 @@ setup:
 
 serve:
 	@scripts/setup.sh packages libraries weights
-	@$(PY) -m stream.serve --config $(CONFIG) $(ARGS)
+	@$(PY) -m stream.serve $(CONFIG) $(ARGS)
 
 test:
 	@scripts/setup.sh packages-dev libraries weights browser

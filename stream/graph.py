@@ -20,10 +20,9 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Protocol
 
-from stream.engines import Engines
 from workers.align import AlignConfig, AlignStage
-from workers.face import FaceEngine, FaceStage
-from workers.infer import InferWorker
+from workers.face import DetectsFaces, FaceStage
+from workers.infer import InferenceEngine, InferWorker
 from workers.mailbox import Mailbox, Policy
 from workers.messages import (
     AcousticFrames,
@@ -43,11 +42,10 @@ from workers.messages import (
     VoicedAudio,
 )
 from workers.smooth import SmoothConfig, SmoothStage
-from workers.text import TextEncoder, TextStage
-from workers.transcribe import TranscribeStage
+from workers.text import EncodesText, TextStage
+from workers.transcribe import Hears, TranscribeStage
 from workers.vad import VadConfig, VadStage
-from workers.voice import VoiceStage
-from workers.whisper import Transcriber, VoiceEncoder
+from workers.voice import Encodes, VoiceStage
 from workers.windows import WindowPlan
 from workers.worker import Run, Stage, StageAccount, Worker, inline
 
@@ -71,7 +69,7 @@ class Box:
 # mailbox in front is where the loss is then counted. Audio comes in pieces of about 20 ms.
 BOXES: Mapping[str, Box] = {
     "vad": Box(500, Policy.DROP_OLDEST),
-    "face": Box(3, Policy.DROP_OLDEST),
+    "face": Box(5, Policy.DROP_OLDEST),
     "voice": Box(500, Policy.DROP_OLDEST),
     "transcribe": Box(8, Policy.DROP_OLDEST),
     "text": Box(16, Policy.BLOCK),
@@ -86,13 +84,20 @@ class Extractors(Protocol):
     """What the feature stages compute with; ``stream.engines.Engines`` has all of it."""
 
     @property
-    def transcriber(self) -> Transcriber: ...
+    def transcriber(self) -> Hears: ...
     @property
-    def voice(self) -> VoiceEncoder: ...
+    def voice(self) -> Encodes: ...
     @property
-    def text(self) -> TextEncoder: ...
+    def text(self) -> EncodesText: ...
     @property
-    def face(self) -> FaceEngine: ...
+    def face(self) -> DetectsFaces: ...
+
+
+class Engines(Extractors, Protocol):
+    """Extractors and the model."""
+
+    @property
+    def inference(self) -> InferenceEngine: ...
 
 
 class Runs(Protocol):
