@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from lddu_model.spec import FeatureSpec, ModalitySpec, Prediction, Sample
 
 if TYPE_CHECKING:
-    from lddu_model.api import Model, create
+    from lddu_model.api import Model, create, use_threads
     from lddu_model.checkpoint import load
 
 __all__ = [
@@ -24,11 +24,12 @@ __all__ = [
     "Sample",
     "create",
     "load",
+    "use_threads",
 ]
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("Model", "create"):
+    if name in ("Model", "create", "use_threads"):
         from lddu_model import api
 
         return getattr(api, name)

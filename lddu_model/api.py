@@ -154,3 +154,11 @@ def forward(model: Model, batch: Batch) -> Output:
 
 def _array(x: torch.Tensor) -> Float32:
     return np.ascontiguousarray(x.float().cpu().numpy())
+
+
+def use_threads(count: int) -> None:
+    """Compute with `count` CPU threads in this whole process: the application's decision.
+
+    Windows are small: beside other stages more threads cost more than they gain.
+    """
+    torch.set_num_threads(count)

@@ -74,6 +74,7 @@ class Engines:
         checkpoint = (
             Path(config.model.checkpoint) if config.model.checkpoint else SHIPPED_CHECKPOINT
         )
+        lddu_model.use_threads(config.device.threads)
         model = lddu_model.load(checkpoint, spec=live_spec(config), device=config.device.lddu)
         extractors = LazyExtractors(config)
         runs = Threads()
