@@ -95,7 +95,7 @@ class Call:
                 self._tasks.create_task(self._observe(observe), name=f"observe {self.id}")
                 reason = await self._wait_over()
                 self.peer.finish()
-                self.session.close()
+                self.session.close(reason)
                 await asyncio.wait([graph], timeout=DRAIN_S)
                 graph.cancel()  # nothing, if it is done
                 if self._channels:  # the last records are on their way

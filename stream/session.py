@@ -138,17 +138,18 @@ class Session:
         self._subscribers: list[Subscription] = []
         self._clock: records.ClockRecord | None = None
         self._ended: records.EndRecord | None = None
+        self._reason = "finished"
 
     async def run(self) -> None:
         """Process until the input is closed and everything is through; then tell subscribers."""
-        reason = "failed"
+        reason: str | None = "failed"
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self.graph.run(), name=f"graph {self.id}")
                 tasks.create_task(self._publish_all(), name=f"publish {self.id}")
-            reason = "finished"
+            reason = None
         finally:
-            self._ended = records.end(reason)
+            self._ended = records.end(reason or self._reason)
             for subscriber in self._subscribers:
                 subscriber.close(self._ended)
 
@@ -160,8 +161,9 @@ class Session:
         """Feed one item of a recording, waiting for room."""
         await self.graph.put(item)
 
-    def close(self) -> None:
-        """No more input."""
+    def close(self, reason: str = "finished") -> None:
+        """No more input; `reason` is what subscribers are told at the end."""
+        self._reason = reason
         self.graph.close()
 
     def clock(self, unix_at_zero: float | None) -> None:

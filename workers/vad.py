@@ -26,6 +26,9 @@ from workers.timeline import FRAME, AudioTimeline, Hole, Run
 
 FRAME_S = FRAME / SAMPLE_RATE
 
+TOLD_S = 0.05
+"""A hole that ends at most this long after a gap told from upstream is that gap."""
+
 
 @dataclass(frozen=True, slots=True)
 class VadConfig:
@@ -223,7 +226,7 @@ class VadStage:
     def _hole(self, hole: Hole) -> list[Message]:
         """Told once: not again where the loss was already told from upstream."""
         t0, t1 = hole.start / SAMPLE_RATE, hole.stop / SAMPLE_RATE
-        if t1 <= self._gap_end + FRAME_S:
+        if t1 <= self._gap_end + TOLD_S:
             return []
         return [Gap(self.person, "audio", t0, t1, "missing")]
 
