@@ -12,8 +12,9 @@ from workers.messages import Float32, Word
 SHORTEST_S = 0.02
 """A word lasts at least one encoder state."""
 
+CROWD = 3
 CROWD_S = 0.06
-"""Three words that begin within so many seconds were not said."""
+"""The last ``CROWD`` words or more, where they begin within so many seconds, were not said."""
 
 UNSPACED = frozenset({"zh", "ja", "th", "lo", "my", "yue"})
 """Languages in which words are not set apart: one word per character or so."""
@@ -122,11 +123,14 @@ def _word(entry: Mapping[str, Any], span: Span) -> Word:
 
 
 def _crowd(words: list[Word]) -> int:
-    """Where three words begin at once, which nobody can say: the decoder repeats itself there."""
-    for index, (first, third) in enumerate(zip(words, words[2:], strict=False)):
-        if third.t0 - first.t0 < CROWD_S:
-            return index
-    return len(words)
+    """How many words there are before the last ones, where those all begin at once.
+
+    Nobody says three words at once: the decoder repeats itself there.
+    """
+    count = len(words)
+    while count and words[-1].t0 - words[count - 1].t0 < CROWD_S:
+        count -= 1
+    return count if len(words) - count >= CROWD else len(words)
 
 
 def _joined(first: Word, second: Word) -> Word:
