@@ -6,6 +6,7 @@ anything else there calls ``asyncio.run`` (fixtures: at most of module scope).
 
 from __future__ import annotations
 
+import os
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -13,6 +14,8 @@ from contextlib import contextmanager
 from typing import Any
 
 from playwright.sync_api import Browser, Page, Playwright
+
+from tests.conftest import PROJECT
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 FLAGS = (
@@ -29,8 +32,12 @@ GRANT = "--use-fake-ui-for-media-stream"
 
 
 def find_browser() -> str | None:
-    """Path of an installed Chromium or Chrome."""
-    return next((path for name in NAMES if (path := shutil.which(name))), None)
+    """Path of the Chromium or Chrome that set-up found or installed (scripts/setup.sh)."""
+    noted = PROJECT / ".setup/browser"
+    names = [os.environ.get("LDDU_BROWSER", ""), *NAMES]
+    if noted.is_file():
+        names.append(noted.read_text().strip())
+    return next((path for name in names if name and (path := shutil.which(name))), None)
 
 
 @contextmanager

@@ -25,6 +25,7 @@ from stream.errors import run_command
 from stream.metrics import Metrics
 from stream.serve import main
 from tests.certificates import write_certificate
+from tests.conftest import PROJECT
 from tests.serving import AGREED, calling, cheap_engines, offer_body, serving, until_no_call
 from tests.webrtc_peers import Beeps, Flashes, accept, new_sender, offer_of, until
 from workers.messages import Progress
@@ -337,7 +338,8 @@ def test_command_names_missing_weights(capsys: pytest.CaptureFixture[str], tmp_p
 
 def test_command_serves_until_it_is_stopped() -> None:
     """As people start it: real models, one line, and a clean end on Ctrl-C."""
-    command = [sys.executable, "-m", "stream.serve", "--port", "0"]
+    config = str(PROJECT / "configs/serve.toml")
+    command = [sys.executable, "-m", "stream.serve", config, "--port", "0"]
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as server:
