@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from math import floor
 from pathlib import Path
 
 from stream import config as configuration
@@ -24,6 +25,7 @@ from stream.records import Record
 from stream.session import Session, expected_modalities
 from workers.infer import InferenceEngine
 from workers.messages import SAMPLE_RATE, AudioChunk, Gap
+from workers.windows import WindowPlan
 
 LIVE_CHUNK = SAMPLE_RATE // 50
 """Samples per chunk when a recording is fed as a call would be: 20 ms."""
@@ -116,6 +118,7 @@ async def analyze_recording(
         Flow.LIVE if paced else Flow.LOSSLESS,
         pace.now if pace else None,
         faces=config.outlines,
+        plan=_short_plan(media.duration, config),
     )
     outcome = Outcome()
     try:
@@ -135,6 +138,16 @@ async def analyze_recording(
     for name, box in session.graph.boxes.items():
         outcome.dropped[name] += box.account.lost
     return outcome
+
+
+def _short_plan(duration: float | None, config: ReplayConfig) -> WindowPlan | None:
+    """One window over a recording that is shorter than a window; None for longer ones.
+
+    The last moment is left out: sound and picture rarely end together.
+    """
+    if duration is None or not 0.5 <= duration < config.window.width:
+        return None
+    return WindowPlan.fixed([(0.0, floor((duration - 0.1) * 50) / 50)])
 
 
 def _alone(error: Exception) -> Exception:

@@ -117,11 +117,12 @@ class Session:
         now: Callable[[], float] | None = None,
         *,
         faces: bool = True,
+        plan: WindowPlan | None = None,
     ) -> None:
         self.id = session
         self.person = person
         self.graph: Graph = build(
-            person, graph_config(config, engines, expected, flow), engines, runs
+            person, graph_config(config, engines, expected, flow, plan), engines, runs
         )
         self._hello = records.hello(
             session,
