@@ -67,8 +67,11 @@ class Limits:
 
     no_speech: float = 0.6
     """A higher no-speech probability together with a low `log_probability` means silence."""
+    surely_no_speech: float = 0.75
+    """A higher no-speech probability alone means that nobody speaks (noise, a tone: above 0.76;
+    of 122 segments of real speech one fragment)."""
     log_probability: float = -1.0
-    """Mean per token; below, the input is tried again."""
+    """Mean per token."""
     compression: float = 2.4
     """Ratio by which the text can be compressed; above, it repeats itself."""
     tokens_per_second: float = 12.0

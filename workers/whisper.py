@@ -216,17 +216,18 @@ class Transcriber:
         tokens = [token for token in result.sequences_ids[0] if token < tokenizer.eot]
         tokens = tokens[len(prefix) :]  # CTranslate2 gives back what was forced
         text = tokenizer.decode(tokens).strip()
-        mean = result.scores[0] * len(tokens) / (len(tokens) + 1)
         return _Said(
             tokens,
             loops=len(tokens) >= most - 1
             or bool(text and get_compression_ratio(text) > self._limits.compression),
-            silent=not text
-            or (
-                result.no_speech_prob > self._limits.no_speech
-                and mean < self._limits.log_probability
-            ),
+            silent=not text or self._is_silence(result, len(tokens)),
         )
+
+    def _is_silence(self, result: Any, tokens: int) -> bool:
+        mean = result.scores[0] * tokens / (tokens + 1)
+        unsure = mean < self._limits.log_probability
+        limit = self._limits.no_speech if unsure else self._limits.surely_no_speech
+        return bool(result.no_speech_prob > limit)
 
     def _words(
         self,
