@@ -57,7 +57,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         recording = Path(folder) / "recording.mp4"
         repeat(arguments.clip, recording, arguments.seconds)
-        trained = arguments.checkpoint.exists()
+        trained = (arguments.checkpoint / "model.json").is_file()
         model = arguments.checkpoint if trained else untrained(Path(folder) / "model")
         row = measure(recording, model, Path(folder) / "out")
     row |= {"clip": arguments.clip.name, "trained": trained}
@@ -144,6 +144,8 @@ def measure(recording: Path, model: Path, out: Path) -> dict[str, Any]:
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=PROJECT) as child:
         peak = watch(child)
         assert child.stdout is not None
+        if child.returncode != 0:
+            raise SystemExit(f"stream.replay failed with exit code {child.returncode}")
         summary = json.loads(child.stdout.read().splitlines()[-1])
     total = time.perf_counter() - start
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
