@@ -63,7 +63,7 @@ def main(arguments: list[str]) -> int:
     with Connection(int(descriptor)) as connection:
         try:
             decode(connection, Request(**json.loads(request)))
-        except BrokenPipeError:
+        except ConnectionError:
             return 0  # the parent has heard enough
     return 0
 
