@@ -95,8 +95,8 @@ class VoiceStage:
 
     def _trim(self) -> None:
         """Forget sound that lies before all windows to come."""
-        t0 = self._next.t0 - FRAME / SAMPLE_RATE if self._next is not None else END
-        while self._sound and self._sound[0].t1 <= t0:
+        start = _frame(self._next.t0) if self._next is not None else END
+        while self._sound and _frame(self._sound[0].t1) <= start:
             self._sound.popleft()
 
     def _build(self, window: Window) -> AcousticFrames:
