@@ -17,7 +17,7 @@ from workers.mailbox import Account
 from workers.worker import StageAccount
 
 LAGS = (0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0)
-STALLS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
+STALLS = (0.005, 0.01, 0.02, 0.03, 0.04, 0.05, 0.075, 0.1, 0.15, 0.2, 0.25, 0.5, 1.0, 2.5)
 LAG_PERIOD_S = 0.05
 """How often the event loop's punctuality is measured."""
 
@@ -126,6 +126,11 @@ class _Calls(Collector):
     def collect(self) -> Iterator[Metric]:
         total, running = self._metrics.total()
         yield GaugeMetricFamily("lddu_calls", "Running calls", value=running)
+        yield GaugeMetricFamily(
+            "lddu_event_loop_stall_max_seconds",
+            "Longest stall of the event loop since the start",
+            value=self._metrics.stall_max_s,
+        )
         ended = CounterMetricFamily("lddu_calls_ended", "Calls by how they ended", labels=["how"])
         for how, n in self._metrics.outcomes.items():
             ended.add_metric([how], n)
