@@ -20,6 +20,8 @@ from lddu_model.data.shards import read_shards
 from lddu_model.data.text_vectors import glove, load_encoder, vectors_of
 from lddu_model.errors import ConfigError, DataError
 from lddu_model.spec import Float32
+from stream.config import SetConfig
+from stream.datasets import read_clips
 from tests.conftest import PROJECT
 from tests.lddu_layouts import made_clips, present, write_table
 
@@ -124,7 +126,13 @@ def test_emodb(shared: Path, tmp_path: Path) -> None:
     assert len(found) == len(list(folder.rglob("*.flac")))
     assert (found["03a01Fa"]["labels"], found["03a01Fa"]["group"]) == ("happy", "03")
     assert found["03a01Nc"]["labels"] == ""
-    assert (tmp_path / found["03a01Fa"]["path"]).is_file()
+    # The table is what the preparation of features reads.
+    config = SetConfig(name="emodb", kind="table", path="recordings.csv")
+    read = {clip.path.stem: clip for clip in read_clips(config, tmp_path)}
+    assert len(read) == len(found) and read["03a01Fa"].path.is_file()
+    assert read["03a01Fa"].group == "03"
+    assert read["03a01Fa"].utterances[0].labels == {"happy"}
+    assert read["03a01Nc"].utterances[0].labels == frozenset()
 
 
 def test_cremad(shared: Path, tmp_path: Path) -> None:
@@ -185,6 +193,10 @@ def test_raw_mosei(tmp_path: Path) -> None:
         assert row["labels"].split("|") == (expected or [""])
         assert (tmp_path / "out" / row["path"]).is_file()
     assert (found["train_-v0_0"]["t0"], found["train_-v0_0"]["t1"]) == ("", "")
+    config = SetConfig(name="mosei", kind="table", path="recordings.csv", split="train")
+    read_back = read_clips(config, tmp_path / "out")
+    times = [(each.t0, each.t1) for clip in read_back for each in clip.utterances]
+    assert times == [(0.0, None), (7.373, 12.873), (14.623, 20.123)]
     assert (found["train_-v0_4"]["t0"], found["train_-v0_4"]["t1"]) == ("7.373", "12.873")
     assert found["test_-v1_8"]["split"] == "test" and found["test_-v1_8"]["group"] == "test_-v1"
 

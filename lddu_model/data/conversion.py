@@ -158,7 +158,7 @@ def describe(report: Mapping[str, Any], out: Path) -> str:
     """A few lines for a person."""
     lines = []
     for name, split in report["splits"].items():
-        positives = split.get("positives", "no labels")
-        lines.append(f"{out / name}: {split['samples']} samples, {positives} positive labels")
+        labels = f"{split['positives']} positive labels" if "positives" in split else "no labels"
+        lines.append(f"{out / name}: {split['samples']} samples, {labels}")
     lines += [f"{key}: {report[key]}" for key in ("protocol", "fingerprint") if key in report]
     return "\n".join([*lines, *(f"note: {note}" for note in report.get("notes", ()))])
