@@ -43,12 +43,11 @@ def tone(seconds: float, hz: float = 440.0) -> Float32:
 def chunks(
     samples: Float32, sizes: Iterable[int] = (320,), t0: float = 0.0, person: str = "p1"
 ) -> Iterator[AudioChunk]:
-    """`samples` in pieces of the given sizes; the last size is used for the rest."""
+    """`samples` in pieces of the given sizes, and of the last one but at least 320 for the rest."""
+    given = list(sizes)
     at = 0
-    size = 320
-    rest = iter(sizes)
     while at < len(samples):
-        size = next(rest, size)
+        size = given.pop(0) if len(given) > 1 else max(320, *given, 0)
         yield AudioChunk(person, t0 + at / SAMPLE_RATE, samples[at : at + size])
         at += size
 
