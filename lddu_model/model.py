@@ -118,7 +118,6 @@ class FeedForward(nn.Sequential):
             nn.LayerNorm(hyper.width),
             nn.Linear(hyper.width, hyper.feed_forward),
             nn.GELU(),
-            nn.Dropout(hyper.dropout),
             nn.Linear(hyper.feed_forward, hyper.width),
             nn.Dropout(hyper.dropout),
         )
@@ -266,10 +265,7 @@ class DefaultNet(Network):
         self.prior_logit.copy_(torch.logit(rate, eps=1e-3))
 
     def forward(self, features: list[Tensor], mask: list[Tensor]) -> Output:
-        latents = []
-        for m, encoder in enumerate(self.encoders):
-            states, valid = encoder(features[m], mask[m])
-            latents.append(self.distributions[m](self.readers[m](self.labels, states, valid)))
+        latents = [self._latent(m, features[m], mask[m]) for m in range(len(features))]
         mu = torch.stack([each[0] for each in latents], dim=1)
         log_var = torch.stack([each[1] for each in latents], dim=1)
         present = torch.stack([each.any(dim=1) for each in mask], dim=1)
@@ -281,6 +277,23 @@ class DefaultNet(Network):
             together = self.interaction(mu.transpose(1, 2).flatten(2)).float().squeeze(-1)
             logit = logit + together * present.any(dim=1, keepdim=True)
         return Output(logit, variance, modality_logit, modality_variance, mu, log_var, present)
+
+    def _latent(self, m: int, features: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """Means and log variances (B, C, z) of modality `m`; those without it share one token."""
+        index = mask.any(dim=1).nonzero().squeeze(1)
+        if len(index) == len(mask):
+            return self._encode(m, features, mask)
+        absent = self._encode(m, features[:1, :1], torch.zeros_like(mask[:1, :1]))
+        filled = [each.repeat(len(mask), 1, 1) for each in absent]
+        if len(index):
+            found = self._encode(m, features[index], mask[index])
+            filled = [x.index_copy(0, index, y) for x, y in zip(filled, found, strict=True)]
+        return filled[0], filled[1]
+
+    def _encode(self, m: int, features: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        states, valid = self.encoders[m](features, mask)
+        mu, log_var = self.distributions[m](self.readers[m](self.labels, states, valid))
+        return mu, log_var
 
     def _fuse(self, logit: Tensor, variance: Tensor, present: Tensor) -> tuple[Tensor, Tensor]:
         """(B, M, C) twice and (B, M) -> mean and variance (B, C).
