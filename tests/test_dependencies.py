@@ -34,6 +34,7 @@ CONFINED = {
     "av": [*LIVE, "stream/decode.py"],
     "ctranslate2": ["workers/whisper.py"],
     "faster_whisper": ["workers/whisper.py"],
+    "h5py": ["lddu_model/data/csd.py"],
     "matplotlib": ["lddu_model/*.py"],
     "mediapipe": ["workers/face_process.py"],
     "onnxruntime": ["workers/text.py"],
