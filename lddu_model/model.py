@@ -45,6 +45,9 @@ class DefaultHyper(BaseModel):
     dropout: float = Field(default=0.1, ge=0, lt=1)
     prior_variance: float = Field(default=9.0, gt=0)
     """Variance of the logit when no modality is present (standard deviation 3: anything goes)."""
+    variance_floor: float = Field(default=0.01, gt=0)
+    """Variance that a modality keeps however clear it looks: what its training data cannot tell
+    about other data."""
     interaction: bool = True
     """Whether modalities may correct the fused mean together."""
 
@@ -234,6 +237,7 @@ class DefaultNet(Network):
         super().__init__()
         count = len(spec.modalities)
         self.prior_precision = 1.0 / hyper.prior_variance
+        self.variance_floor = hyper.variance_floor
         self.labels = nn.Parameter(torch.randn(labels, hyper.width) * hyper.width**-0.5)
         self.encoders = nn.ModuleList(Encoder(each.dim, hyper) for each in spec.modalities)
         self.readers = nn.ModuleList(LabelReader(hyper) for _ in range(count))
@@ -271,7 +275,7 @@ class DefaultNet(Network):
         present = torch.stack([each.any(dim=1) for each in mask], dim=1)
         # A linear map of a Gaussian: no sampling is needed to know the logit's mean and variance.
         modality_logit = (self.weight * mu).sum(-1) + self.bias
-        modality_variance = (self.weight.square() * log_var.exp()).sum(-1) + 1e-3
+        modality_variance = (self.weight.square() * log_var.exp()).sum(-1) + self.variance_floor
         logit, variance = self._fuse(modality_logit, modality_variance, present)
         if self.interaction is not None:
             together = self.interaction(mu.transpose(1, 2).flatten(2)).float().squeeze(-1)

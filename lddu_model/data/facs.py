@@ -108,7 +108,7 @@ class FaceGenerator:
         else:
             face.blink(self.rate, rng)
             if rng.random() < TALKING:
-                face.talk(self.rate, rng)
+                face.talk(rng)
         return face.features(self.names, rng), _seen(self.steps, rng)
 
 
@@ -160,7 +160,7 @@ class _Face:
     def twitch(self, rng: np.random.Generator) -> None:
         """One or two single units that mean nothing by themselves."""
         for unit in rng.choice(list(ACTION_UNITS), size=int(rng.integers(1, 3)), replace=False):
-            self.move(str(unit), rng.uniform(0.05, 0.4) * _course(self.steps, rng))
+            self.move(str(unit), rng.uniform(0.05, 0.5) * _course(self.steps, rng))
 
     def move(self, unit: str, level: Float) -> None:
         """Add an action unit; `level` (steps,) is its strength, 1 = full."""
@@ -184,18 +184,21 @@ class _Face:
         for name in _sides("eyeBlink"):
             self.add(name, shut)
 
-    def talk(self, rate: float, rng: np.random.Generator) -> None:
-        """Syllables open and close the mouth; now and then the brows stress a word."""
+    def talk(self, rng: np.random.Generator) -> None:
+        """Syllables open and close the mouth; many speakers stress words with their brows."""
         size = rng.uniform(0.3, 1.0)
         for shape, most in SPEECH.items():
             syllables = np.clip(_wander(self.steps, rng, smooth=0.2), 0, 2) / 2
             for name in _sides(shape):
                 self.add(name, most * size * syllables)
-        if rng.random() < 0.5:
-            shape = str(rng.choice(list(EMPHASIS)))
-            beat = np.clip(_wander(self.steps, rng, smooth=1 - 2 / rate), 0, 2) / 2
-            for name in _sides(shape):
-                self.add(name, EMPHASIS[shape] * size * beat)
+        if rng.random() < 0.6:
+            brows = ("browDown",) if rng.random() < 0.4 else ("browInnerUp", "browOuterUp")
+            held = rng.uniform(0.0, 0.7)
+            beat = held + (1 - held) * np.clip(_wander(self.steps, rng), 0, 2) / 2
+            for shape in brows:
+                level = EMPHASIS[shape] * rng.uniform(0.2, 1.0)
+                for name in _sides(shape):
+                    self.add(name, level * beat)
 
     def freeze(self) -> None:
         """Hold the middle of the sequence."""

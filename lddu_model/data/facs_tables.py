@@ -52,6 +52,7 @@ ACTION_UNITS: Mapping[str, Mapping[str, float]] = {
     "25 lips part": {"mouthUpperUp": 0.5, "mouthLowerDown": 0.3},
     "26 jaw drop": {"jawOpen": 0.35, "mouthLowerDown": 0.1},
     "27 mouth stretch": {"jawOpen": 0.65, "mouthFunnel": 0.08, "mouthPucker": 0.1},
+    "mouth taken for a smile": {"mouthSmile": 0.45},
     "63 eyes down": {"eyeLookDown": 0.4, "eyeBlink": 0.2, "eyeLookUp": -0.8},
 }
 """What each unit does at full strength; a negative number takes that share of the shape away."""
@@ -90,6 +91,7 @@ PROTOTYPES: Mapping[str, tuple[Unit, ...]] = {
     ),
     "disgust": (
         ("9 nose wrinkler", 0.9),
+        ("mouth taken for a smile", 0.35),
         ("10 upper lip raiser", 0.75),
         ("7 lid tightener", 0.4),
         ("15 lip corner depressor", 0.3),
@@ -102,6 +104,7 @@ PROTOTYPES: Mapping[str, tuple[Unit, ...]] = {
         ("2 outer brow raiser", 0.5),
         ("5 upper lid raiser", 0.95),
         ("20 lip stretcher", 0.85),
+        ("mouth taken for a smile", 0.3),
         ("26 jaw drop", 0.5),
         ("25 lips part", 0.3),
     ),
@@ -120,44 +123,44 @@ BLENDS: tuple[tuple[str, str], ...] = (
 
 # (chance, low, high): with that chance a face at rest has the shape between low and high.
 REST: Mapping[str, tuple[float, float, float]] = {
-    "browDown": (0.35, 0.0, 0.55),
-    "browInnerUp": (0.6, 0.0, 0.55),
-    "browOuterUp": (0.7, 0.0, 0.35),
-    "eyeBlink": (1.0, 0.02, 0.28),
-    "eyeLookDown": (1.0, 0.08, 0.45),
+    "browDown": (0.4, 0.0, 0.75),
+    "browInnerUp": (0.65, 0.0, 0.7),
+    "browOuterUp": (0.75, 0.0, 0.6),
+    "eyeBlink": (1.0, 0.02, 0.3),
+    "eyeLookDown": (1.0, 0.08, 0.5),
     "eyeLookUp": (1.0, 0.02, 0.12),
-    "eyeSquint": (1.0, 0.05, 0.55),
-    "eyeWide": (0.5, 0.0, 0.04),
-    "jawOpen": (0.6, 0.0, 0.08),
-    "mouthDimple": (0.7, 0.0, 0.09),
-    "mouthFrown": (0.3, 0.0, 0.18),
-    "mouthLowerDown": (0.6, 0.0, 0.12),
-    "mouthPress": (1.0, 0.0, 0.2),
-    "mouthPucker": (0.6, 0.0, 0.15),
-    "mouthRollLower": (0.6, 0.0, 0.1),
-    "mouthRollUpper": (0.7, 0.0, 0.1),
-    "mouthShrugLower": (0.4, 0.0, 0.12),
-    "mouthShrugUpper": (0.6, 0.0, 0.05),
-    "mouthSmile": (0.5, 0.0, 0.22),
-    "mouthStretch": (0.6, 0.0, 0.05),
-    "mouthUpperUp": (0.5, 0.0, 0.12),
+    "eyeSquint": (1.0, 0.02, 0.6),
+    "eyeWide": (0.5, 0.0, 0.1),
+    "jawOpen": (0.6, 0.0, 0.12),
+    "mouthDimple": (0.7, 0.0, 0.1),
+    "mouthFrown": (0.35, 0.0, 0.25),
+    "mouthLowerDown": (0.6, 0.0, 0.25),
+    "mouthPress": (1.0, 0.0, 0.25),
+    "mouthPucker": (0.6, 0.0, 0.2),
+    "mouthRollLower": (0.6, 0.0, 0.12),
+    "mouthRollUpper": (0.7, 0.0, 0.12),
+    "mouthShrugLower": (0.5, 0.0, 0.18),
+    "mouthShrugUpper": (0.6, 0.0, 0.06),
+    "mouthSmile": (0.5, 0.0, 0.28),
+    "mouthStretch": (0.6, 0.0, 0.12),
+    "mouthUpperUp": (0.5, 0.0, 0.18),
 }
 """Faces at rest differ more between people than weak expressions do within one."""
 
 SPEECH: Mapping[str, float] = {
-    "jawOpen": 0.28,
-    "mouthLowerDown": 0.3,
-    "mouthUpperUp": 0.18,
+    "jawOpen": 0.3,
+    "mouthLowerDown": 0.45,
+    "mouthUpperUp": 0.25,
     "mouthFunnel": 0.1,
-    "mouthPucker": 0.35,
-    "mouthPress": 0.15,
-    "mouthRollLower": 0.08,
-    "mouthRollUpper": 0.1,
-    "mouthStretch": 0.08,
-    "mouthShrugUpper": 0.05,
-    "mouthSmile": 0.12,
+    "mouthPucker": 0.4,
+    "mouthPress": 0.2,
+    "mouthRollLower": 0.1,
+    "mouthRollUpper": 0.12,
+    "mouthStretch": 0.15,
+    "mouthShrugUpper": 0.06,
+    "mouthSmile": 0.2,
 }
 """Largest movement of the mouth while talking."""
 
-EMPHASIS: Mapping[str, float] = {"browInnerUp": 0.35, "browOuterUp": 0.3, "browDown": 0.25}
+EMPHASIS: Mapping[str, float] = {"browInnerUp": 0.6, "browOuterUp": 0.5, "browDown": 0.6}
 """Largest movement of the brows with which speakers stress words."""
