@@ -58,13 +58,11 @@ class TranscribeStage:
         if not isinstance(item, SpeechSegment):
             return [item]
         spoken = self._context(item)
-        self._spoken = None  # also when the next line raises
         heard = self._transcriber.transcribe(item.samples, _before(spoken))
         words = tuple(
             replace(word, t0=item.t0 + word.t0, t1=item.t0 + word.t1) for word in heard.words
         )
-        if not item.closed:
-            self._spoken = _join(spoken, item, words, heard.language)
+        self._spoken = None if item.closed else _join(spoken, item, words, heard.language)
         return [TranscriptSegment(self.person, item.index, item.t0, item.t1, words, heard.language)]
 
     def flush(self) -> Sequence[Message]:
