@@ -150,6 +150,10 @@ def test_other_languages(models: Models, shared: Path) -> None:
     assert len(heard.words) >= 10
     assert all("\u4e00" <= word.text[0] <= "\u9fff" for word in heard.words)
     assert any_language.transcribe(english).language == "en"
+    short = chinese[: round(2.4 * SAMPLE_RATE)]
+    assert any_language.transcribe(short).language == "zh"
+    following = Before(english[:16000], ("And",), "en")
+    assert any_language.transcribe(short, following).language == "en"
     fixed = Transcriber(models("whisper-base"), device="cpu", language="zh")
     assert fixed.transcribe(chinese).language == "zh"
 
