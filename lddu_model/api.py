@@ -129,6 +129,9 @@ def create(
             f"hyper-parameters of variant {variant!r}: {error}",
             f"known are {sorted(chosen.hyper.model_fields)}",
         ) from error
+    foreign = sorted(set(getattr(settings, "variance_floor", {})) - set(spec.names))
+    if foreign:
+        raise ConfigError(f"variance_floor names {foreign}, spec {spec.name!r} has {spec.names}")
     count = len(labels)
     net = chosen.build(spec, count, settings).eval()
     identity = Calibration.identity(count)

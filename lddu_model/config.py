@@ -55,8 +55,11 @@ class AugmentConfig(_Strict):
     """Chance per modality to be cut to a part of its steps."""
     drop_steps: float = Field(default=0.1, ge=0, lt=1)
     """Upper end of the share of steps that are lost."""
-    noise: float = Field(default=0.0, ge=0)
-    """Upper end of the standard deviation of added noise, in standard deviations per feature."""
+    noise: dict[str, float] = Field(default_factory=dict)
+    """Per modality the upper end of the standard deviation of noise on every step, in standard
+    deviations per feature."""
+    shift: dict[str, float] = Field(default_factory=dict)
+    """The same for one offset of the whole sequence: another speaker, face or microphone."""
 
 
 class OptimConfig(_Strict):

@@ -30,6 +30,7 @@ from lddu_model.spec import FeatureSpec
 INPUT_LIMIT = 8.0
 """Normalised features are cut to this many standard deviations."""
 LOG_VARIANCE_LIMIT = 5.0
+SMALLEST_VARIANCE = 0.01
 
 
 class DefaultHyper(BaseModel):
@@ -45,9 +46,11 @@ class DefaultHyper(BaseModel):
     dropout: float = Field(default=0.1, ge=0, lt=1)
     prior_variance: float = Field(default=9.0, gt=0)
     """Variance of the logit when no modality is present (standard deviation 3: anything goes)."""
-    variance_floor: float = Field(default=0.01, gt=0)
-    """Variance that a modality keeps however clear it looks: what its training data cannot tell
-    about other data."""
+    variance_floor: dict[str, float] = Field(default_factory=dict)
+    """Per modality the variance that stays however clear it looks: what its training data cannot
+    tell about other data. Elsewhere ``SMALLEST_VARIANCE``."""
+    logit_limit: float | None = Field(default=None, gt=0)
+    """Bound of the logit of a modality, so that none can outshout the others; None: no bound."""
     interaction: bool = True
     """Whether modalities may correct the fused mean together."""
 
@@ -232,12 +235,15 @@ class DefaultNet(Network):
     """All of the above for one spec and label set; see the module's docstring."""
 
     prior_logit: Tensor
+    floor: Tensor
 
     def __init__(self, spec: FeatureSpec, labels: int, hyper: DefaultHyper) -> None:
         super().__init__()
         count = len(spec.modalities)
         self.prior_precision = 1.0 / hyper.prior_variance
-        self.variance_floor = hyper.variance_floor
+        self.logit_limit = hyper.logit_limit
+        floor = [hyper.variance_floor.get(name, SMALLEST_VARIANCE) for name in spec.names]
+        self.register_buffer("floor", torch.tensor(floor)[:, None], persistent=False)
         self.labels = nn.Parameter(torch.randn(labels, hyper.width) * hyper.width**-0.5)
         self.encoders = nn.ModuleList(Encoder(each.dim, hyper) for each in spec.modalities)
         self.readers = nn.ModuleList(LabelReader(hyper) for _ in range(count))
@@ -275,7 +281,9 @@ class DefaultNet(Network):
         present = torch.stack([each.any(dim=1) for each in mask], dim=1)
         # A linear map of a Gaussian: no sampling is needed to know the logit's mean and variance.
         modality_logit = (self.weight * mu).sum(-1) + self.bias
-        modality_variance = (self.weight.square() * log_var.exp()).sum(-1) + self.variance_floor
+        if self.logit_limit is not None:
+            modality_logit = self.logit_limit * torch.tanh(modality_logit / self.logit_limit)
+        modality_variance = (self.weight.square() * log_var.exp()).sum(-1) + self.floor
         logit, variance = self._fuse(modality_logit, modality_variance, present)
         if self.interaction is not None:
             together = self.interaction(mu.transpose(1, 2).flatten(2)).float().squeeze(-1)

@@ -180,7 +180,9 @@ def validation_views(
     if config.mix.rate > 0 and len(spec.modalities) > 1:
         rng = np.random.default_rng(config.seed)
         mixer = Mixer(everything, spec, config.mix.model_copy(update={"rate": 1.0}))
-        drop_only = config.augment.model_copy(update={"crop": 0.0, "drop_steps": 0.0, "noise": 0.0})
+        drop_only = config.augment.model_copy(
+            update={"crop": 0.0, "drop_steps": 0.0, "noise": {}, "shift": {}}
+        )
         augmenter = Augmenter(spec, drop_only, {})
         parts = list(views.values())
         drawn = [parts[i % len(parts)] for i in range(min(MIXED_VIEW, len(everything)))]

@@ -15,6 +15,7 @@ from lddu_model.data.facs_tables import ACTION_UNITS, PROTOTYPES, REST, SIDED, S
 from lddu_model.data.mix import Draws, Mixer
 from lddu_model.data.sets import DataSet, load_sets, statistics
 from lddu_model.errors import DataError
+from lddu_model.spec import Float32
 from tests.lddu_toys import LABELS, SPEC, toy_samples, write_set
 from workers.face import FEATURE_NAMES
 
@@ -147,12 +148,30 @@ def test_augmentation_leaves_the_original_alone_and_something_valid() -> None:
     rng = np.random.default_rng(0)
     samples = toy_samples(40)
     before = [{name: x.copy() for name, x in sample.features.items()} for sample in samples]
-    harsh = augmenter(crop=1.0, drop_steps=0.99, noise=1.0, drop={"words": 0.5})
+    harsh = augmenter(crop=1.0, drop_steps=0.99, noise={"face": 1.0}, shift={"words": 1.0})
     for sample, copy in zip(samples, before, strict=True):
         changed = harsh.apply(sample, rng)
         assert all(mask.any() for mask in changed.mask.values())
         for name, x in copy.items():
             np.testing.assert_array_equal(sample.features[name], x)
+
+
+def test_noise_differs_from_step_to_step_and_shift_does_not() -> None:
+    rng = np.random.default_rng(0)
+    x = np.zeros((6, SPEC["face"].dim), dtype=np.float32)
+    noisy = augmenter(noise={"face": 1.0}).apply(Sample({"face": x}, {}), rng)
+    shifted = augmenter(shift={"face": 1.0}).apply(Sample({"face": x}, {}), rng)
+
+    def rows(sample: Sample) -> Float32:
+        return sample.features["face"][sample.mask["face"]]
+
+    assert rows(noisy).std(axis=0).min() > 0
+    assert np.abs(rows(shifted)).min() > 0
+    assert rows(shifted).std(axis=0).max() < 1e-6
+    other = augmenter(noise={"voice": 1.0}, shift={"words": 1.0}).apply(
+        Sample({"face": x}, {}), rng
+    )
+    assert not other.features["face"].any()
 
 
 def faces(count: int, seed: int = 0) -> list[Sample]:

@@ -124,6 +124,25 @@ def test_contradiction_raises_the_variance() -> None:
     assert variance[1, 0] > variance[0, 0] * 1.5
 
 
+def test_limits_of_a_modality_hold() -> None:
+    limits = {"variance_floor": {"voice": 2.0}, "logit_limit": 1.5, "interaction": False}
+    net = create("default", SPEC, LABELS, {**SMALL, **limits})
+    with torch.no_grad():
+        net.net.get_parameter("weight").mul_(100.0)
+    loud = [
+        replace(s, features={k: 50 * x for k, x in s.features.items()}) for s in toy_samples(20)
+    ]
+    said = net.predict(loud)
+    assert np.abs(said.logit).max() <= 1.5
+    with torch.no_grad():
+        net.net.get_parameter("weight").mul_(0.0)
+    said = net.predict(loud)
+    np.testing.assert_allclose(said.modality_variance[:, 1], 2.0)
+    np.testing.assert_allclose(said.modality_variance[:, 0], 0.01)
+    with pytest.raises(ConfigError, match=r"variance_floor names \['gaze'\]"):
+        create("default", SPEC, LABELS, {"variance_floor": {"gaze": 1.0}})
+
+
 def test_nothing_present_gives_the_base_rate_and_a_finite_variance() -> None:
     net = model()
     net.net.set_base_rate(torch.tensor([0.5, 0.1, 0.3]))

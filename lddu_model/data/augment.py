@@ -40,12 +40,19 @@ class Augmenter:
             lost = rng.random(len(mask)) < rng.uniform(0.0, self._config.drop_steps)
             if (mask & ~lost).any():
                 mask = mask & ~lost
-            if self._config.noise > 0:
-                level = np.float32(rng.uniform(0.0, self._config.noise))
-                noise = rng.standard_normal(x.shape, dtype=np.float32)
-                x = x + level * self._deviation[name] * noise
+            x = self._disturb(x, self._config.noise.get(name, 0.0), name, x.shape, rng)
+            x = self._disturb(x, self._config.shift.get(name, 0.0), name, x.shape[1:], rng)
             features[name], masks[name] = x, mask
         return replace(sample, features=features, mask=masks)
+
+    def _disturb(
+        self, x: Float32, most: float, name: str, shape: tuple[int, ...], rng: np.random.Generator
+    ) -> Float32:
+        """Add Gaussian noise of `shape`, of a strength drawn up to `most`."""
+        if not most:
+            return x
+        level = np.float32(rng.uniform(0.0, most))
+        return x + level * self._deviation[name] * rng.standard_normal(shape, dtype=np.float32)
 
     def _kept(self, names: list[str], rng: np.random.Generator) -> list[str]:
         """At least one modality stays."""
