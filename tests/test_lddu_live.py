@@ -1,0 +1,128 @@
+"""The configuration of the shipped checkpoint, and what that checkpoint says of real faces."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+import lddu_model
+from lddu_model import Sample
+from lddu_model.api import Model
+from lddu_model.card import BEGIN, END, tables
+from lddu_model.data.facs import FaceGenerator
+from lddu_model.data.shards import ShardWriter, read_shards
+from lddu_model.evaluation import score
+from lddu_model.train import main
+from stream.config import PrepareConfig, ReplayConfig
+from stream.engines import SHIPPED_CHECKPOINT
+from stream.faces import write_faces
+from stream.spec import LABELS, live_spec
+from workers.face import FEATURE_NAMES, FaceEngine
+
+CONFIG = Path(__file__).parent.parent / "configs" / "train-live.toml"
+LARGEST = 10_000_000
+"""Bytes that may be shipped."""
+
+
+@pytest.fixture(scope="module")
+def shipped() -> Model:
+    return lddu_model.load(SHIPPED_CHECKPOINT, live_spec(ReplayConfig()))
+
+
+def test_shipped_checkpoint_is_small_and_its_card_up_to_date() -> None:
+    size = sum(path.stat().st_size for path in SHIPPED_CHECKPOINT.iterdir())
+    assert size < LARGEST
+    card = (SHIPPED_CHECKPOINT / "README.md").read_text(encoding="utf-8")
+    generated = card.partition(BEGIN)[2].partition(END)[0]
+    assert generated.strip() == tables(SHIPPED_CHECKPOINT).strip()
+
+
+def test_shipped_checkpoint_knows_generated_faces(shipped: Model) -> None:
+    made = list(FaceGenerator(FEATURE_NAMES, LABELS).samples(400, seed=12345))
+    scores = score(shipped, made)
+    assert scores["map"] > 0.85
+    assert scores["auroc_variance_wrong"] > 0.6
+
+
+def test_shipped_checkpoint_knows_less_when_it_sees_less(shipped: Model) -> None:
+    made = list(FaceGenerator(FEATURE_NAMES, LABELS).samples(200, seed=12345))
+    nothing = shipped.predict([Sample({}, {})]).variance[0]
+    assert (shipped.predict(made).variance < nothing + 1e-4).mean() > 0.95
+
+
+@pytest.fixture(scope="module")
+def engine(models: Callable[[str], Path]) -> Iterator[FaceEngine]:
+    with FaceEngine(models("face_landmarker")) as made:
+        yield made
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("skimage_astronaut.png", "happy"),
+        ("0-f15-hao-ph.jpg", "happy"),
+        ("0-f1-su-ph.jpg", "surprise"),
+    ],
+)
+@pytest.mark.parametrize("steps", [1, 30])
+def test_shipped_checkpoint_on_photographs(
+    shipped: Model, engine: FaceEngine, shared: Path, name: str, expected: str, steps: int
+) -> None:
+    with av.open(str(shared / "media" / "stills" / name)) as container:
+        image = next(container.decode(video=0)).to_ndarray(format="rgb24")
+    (face, *_) = engine.detect(image.astype(np.uint8))
+    features = np.repeat(face.features[None], steps, axis=0)
+    said = shipped.predict([Sample({"face": features}, {})])
+    active = {
+        label
+        for label, p, threshold in zip(LABELS, said.probability[0], shipped.thresholds, strict=True)
+        if p >= threshold
+    }
+    assert active == {expected}
+
+
+def test_configuration_of_the_shipped_checkpoint_runs(tmp_path: Path) -> None:
+    """On small sets of the right shape: the features of words and voice are noise here."""
+    config = PrepareConfig()
+    write_faces(tmp_path / "faces", config, 64, seed=1)
+    write_faces(tmp_path / "faces-test", config, 16, seed=2)
+    spec = live_spec(config)
+    rng = np.random.default_rng(0)
+    for name, modality in (
+        ("goemotions-train", "words"),
+        ("goemotions-dev", "words"),
+        ("emodb", "voice"),
+    ):
+        with ShardWriter(tmp_path / name, spec, LABELS) as writer:
+            for i in range(60):
+                features = rng.normal(size=(5, spec[modality].dim)).astype(np.float32)
+                labels = (rng.random(len(LABELS)) < 0.3).astype(np.float32)
+                group = ("03", "08", "09", "10", "11", "12", "13", "14")[i % 8]
+                writer.add(Sample({modality: features}, {}, labels, f"{name}-{i}", group))
+    changes = [
+        f'data.{k}.{key}="{tmp_path / name}"'
+        for k, key, name in (
+            (0, "path", "goemotions-train"),
+            (0, "test", "goemotions-dev"),
+            (1, "path", "emodb"),
+            (2, "path", "faces"),
+            (2, "test", "faces-test"),
+        )
+    ]
+    changes += ["optim.epochs=1", "optim.samples_per_epoch=128", "threads=1", "device=cpu"]
+    words = [word for change in changes for word in ("--set", change)]
+    out = tmp_path / "run"
+    assert main([str(CONFIG), "--out", str(out), *words]) == 0
+    model = lddu_model.load(out / "best", spec)
+    assert set(model.record["metrics"]["test"]) >= {"goemotions", "faces"}
+
+
+def test_face_set_is_like_the_other_sets(tmp_path: Path) -> None:
+    write_faces(tmp_path / "faces", PrepareConfig(), 24, seed=3)
+    found = read_shards(tmp_path / "faces")
+    assert (found.spec, found.labels, len(found)) == (live_spec(PrepareConfig()), LABELS, 24)
+    assert found[0].features["face"].shape == (30, len(FEATURE_NAMES))
