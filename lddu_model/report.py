@@ -53,7 +53,8 @@ def git_commit() -> str | None:
     commit = ask("rev-parse", "HEAD")
     if not commit:
         return None
-    return commit + ("+changes" if ask("status", "--porcelain", "--untracked-files=no", "--", ".") else "")
+    changes = ask("status", "--porcelain", "--untracked-files=no", "--", ".")
+    return commit + ("+changes" if changes else "")
 
 
 def write_report(folder: Path, model: Model, history: Sequence[dict[str, Any]]) -> None:
