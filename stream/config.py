@@ -75,9 +75,9 @@ class GateConfig(Section):
 
     smoothing: Annotated[float, Field(ge=0.0, allow_inf_nan=False)] = 0.6
     """Time constant in seconds; 0: none."""
-    max_sd: Seconds = 1.5
+    max_sd: Seconds = 4.0
     """A logit with a larger standard deviation is not sure."""
-    min_margin: Annotated[float, Field(ge=0.0, allow_inf_nan=False)] = 0.25
+    min_margin: Annotated[float, Field(ge=0.0, allow_inf_nan=False)] = 0.5
     """Standard deviations between logit and threshold below which a label is not sure."""
     min_face: Fraction = 0.3
     """Share of a window's face steps below which the reason is no_face."""

