@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import contextlib
 import errno
+import gc
 import logging
 import signal
 import socket
@@ -164,6 +165,8 @@ async def _run(config: ServeConfig, listening: socket.socket, *, open_page: bool
 
     stop = asyncio.Event()
     with stop_on_signals(stop), await asyncio.to_thread(Engines.load, config) as engines:
+        gc.collect()
+        gc.freeze()  # libraries and models stay: looking through them again would stall calls
         if not stop.is_set():
             await serve(config, engines, listening, stop, ready)
 
