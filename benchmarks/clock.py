@@ -51,7 +51,10 @@ async function start(audioAfter, videoAfter) {
     gain.gain.setValueAtTime(0.5, first + k + zero);
     gain.gain.setValueAtTime(0, first + k + 0.1 + zero);
   }
-  const track = canvas.captureStream(0).getVideoTracks()[0];
+  // A canvas that is captured hands its picture on one or two display frames later, stamped then:
+  // a generator takes each picture with the time at which it was drawn.
+  const track = new MediaStreamTrackGenerator({ kind: "video" });
+  const pictures = track.writable.getWriter();
   window.drawn = [];
   let white = false;
   const draw = () => {
@@ -59,7 +62,7 @@ async function start(audioAfter, videoAfter) {
     const flash = phase >= 0 && phase < 0.1;
     pen.fillStyle = flash ? "white" : "black";
     pen.fillRect(0, 0, 320, 180);
-    track.requestFrame();
+    pictures.write(new VideoFrame(canvas, { timestamp: 1000 * performance.now() }));
     if (flash && !white) window.drawn.push([wall(), phase]);
     white = flash;
   };
