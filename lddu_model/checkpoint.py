@@ -182,7 +182,8 @@ def _fill(model: Model, path: Path, digest: str) -> None:
     ]
     faults += [f"tensor {name} is not finite" for name, x in state.items() if not _finite(x)]
     if faults:
-        raise CheckpointError(f"{path}: {'; '.join(faults)}", AGAIN)
+        more = f"; and {len(faults) - 3} more" if len(faults) > 3 else ""
+        raise CheckpointError(f"{path}: {'; '.join(faults[:3])}{more}", AGAIN)
     if hashlib.sha256(data).hexdigest() != digest:
         raise CheckpointError(f"{path} is not the file that {JSON_NAME} names (sha256)", AGAIN)
     model.net.load_state_dict(state)
