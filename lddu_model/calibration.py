@@ -36,10 +36,10 @@ def fit_calibration(
         p = moderated(x * scale + shift, v * scale.square())
         value = functional.binary_cross_entropy_with_logits(p, y, reduction="none")
         loss = (value * w).sum() + log_scale.square().sum() + 0.1 * shift.square().sum()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()  # type: ignore[no-untyped-call]  # torch is partly typed
         return loss
 
-    solver.step(cost)  # type: ignore[no-untyped-call]
+    solver.step(cost)  # type: ignore[no-untyped-call]  # torch is partly typed
     scale = log_scale.detach().exp().clamp(MIN_SCALE, MAX_SCALE)
     return Calibration(
         tuple(round(value, 6) for value in scale.tolist()),

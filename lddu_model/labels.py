@@ -108,7 +108,8 @@ def _label_split(source: Path, out: Path, split: str, table: LabelTable) -> Floa
         try:
             with safe_open(path, framework="numpy") as file:
                 header = file.metadata() or {}
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+                names = file.keys()
+                tensors = {name: file.get_tensor(name) for name in names}
         except (OSError, SafetensorError) as error:
             raise DataError(f"{path} cannot be read: {error}", AGAIN) from error
         samples = json.loads(header["samples"])

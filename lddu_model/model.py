@@ -142,7 +142,7 @@ class Layer(nn.Module):
     def forward(self, x: Tensor, valid: Tensor) -> Tensor:
         normed = self.norm(x)
         x = x + self.dropout(self.attention(normed, normed, valid))
-        return x + self.feed_forward(x)  # type: ignore[no-any-return]
+        return x + self.feed_forward(x)  # type: ignore[no-any-return]  # a torch call is Any
 
 
 class Encoder(nn.Module):
@@ -194,7 +194,7 @@ class LabelReader(nn.Module):
         """Labels (C, d), states (B, L, d) and valid (B, L) -> (B, C, d)."""
         query = labels.expand(len(states), -1, -1)
         x = query + self.dropout(self.attention(query, states, valid))
-        return x + self.feed_forward(x)  # type: ignore[no-any-return]
+        return x + self.feed_forward(x)  # type: ignore[no-any-return]  # a torch call is Any
 
 
 class Distribution(nn.Module):

@@ -120,7 +120,7 @@ class Trainer:
             out = forward(self.model, batch)
         terms = loss_terms.losses(out, target, self.weight, self.config.loss)
         self.optimiser.zero_grad(set_to_none=True)
-        terms["total"].backward()  # type: ignore[no-untyped-call]
+        terms["total"].backward()  # type: ignore[no-untyped-call]  # torch is partly typed
         norm = nn.utils.clip_grad_norm_(self.model.net.parameters(), self.config.optim.clip)
         if not torch.isfinite(norm):
             raise ModelError(

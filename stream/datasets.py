@@ -21,6 +21,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from lddu_model.data.recordings import EMODB_LETTERS, EMODB_NAME
 from stream.config import SetConfig
 from stream.errors import ConfigError
 from stream.spec import LABELS
@@ -39,17 +40,6 @@ ALIASES: Mapping[str, str] = {
     "calm": "",
 }
 """Common names -> ours; "" means that none of our labels is present."""
-
-EMODB_LETTERS: Mapping[str, str] = {
-    "W": "anger",
-    "L": "",
-    "E": "disgust",
-    "A": "fear",
-    "F": "happy",
-    "T": "sad",
-    "N": "",
-}
-EMODB_NAME = re.compile(r"(\d\d)[ab]\d\d([WLEAFTN])[a-z]?\.(?:wav|flac)")
 
 MEDIA_SUFFIXES = (".mp4", ".mkv", ".webm", ".mov", ".wav", ".flac", ".mp3")
 

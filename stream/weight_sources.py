@@ -85,7 +85,7 @@ def write_from_hub(file: WeightFile, target: Path) -> None:
     try:
         # The address is a constant of the table.
         with (
-            urllib.request.urlopen(file.hub, timeout=TIMEOUT) as answer,  # noqa: S310
+            urllib.request.urlopen(file.hub, timeout=TIMEOUT) as answer,  # noqa: S310  # from our table
             target.open("wb") as out,
         ):
             _copy(answer, out, file)

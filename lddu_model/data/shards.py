@@ -218,7 +218,8 @@ def _read_shard(path: Path, digest: str, spec: FeatureSpec) -> list[Sample]:
             raise DataError(f"{path} is damaged or not of this set (sha256)", AGAIN)
         with safe_open(path, framework="numpy") as file:
             header = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            names = file.keys()
+            tensors = {name: file.get_tensor(name) for name in names}
         names = json.loads(header["samples"])
         return _split(tensors, names["ids"], names["groups"], spec)
     except (OSError, SafetensorError, KeyError, ValueError) as error:
