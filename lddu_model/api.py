@@ -12,8 +12,13 @@ from pydantic import BaseModel, ValidationError
 
 from lddu_model.batch import Batch, collate
 from lddu_model.errors import ConfigError, DeviceError, ModelError, SpecError
-from lddu_model.model import DefaultHyper, DefaultNet, Network, Output, moderated
+from lddu_model.losses import ClassWeights, LossConfig
+from lddu_model.model import DefaultHyper, DefaultNet
+from lddu_model.network import Network, Output, moderated
+from lddu_model.paper import PaperHyper, PaperNet
+from lddu_model.paper_losses import PaperLossConfig
 from lddu_model.spec import FeatureSpec, Float32, Prediction, Sample
+from lddu_model.transformer import TransformerHyper, TransformerNet
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,12 +26,15 @@ class Variant:
     """One architecture."""
 
     hyper: type[BaseModel]
+    loss: type[ClassWeights]
     build: Callable[[FeatureSpec, int, Any], Network]
     """From the spec, the number of labels and an instance of `hyper`."""
 
 
 VARIANTS: dict[str, Variant] = {
-    "default": Variant(DefaultHyper, DefaultNet),
+    "default": Variant(DefaultHyper, LossConfig, DefaultNet),
+    "paper": Variant(PaperHyper, PaperLossConfig, PaperNet),
+    "transformer": Variant(TransformerHyper, ClassWeights, TransformerNet),
 }
 """By name. Another architecture is one more line here."""
 
@@ -96,7 +104,7 @@ class Model:
         alone = alone.masked_fill(~out.present[..., None], torch.inf)
         return Prediction(
             _array(logit),
-            _array(torch.sigmoid(moderated(logit, variance))),
+            _array(torch.sigmoid(moderated(logit, variance) if self.net.moderates else logit)),
             _array(variance),
             _array(alone),
         )
@@ -117,11 +125,9 @@ def create(
 
     `hyper` overrides hyper-parameters of the variant by name.
     """
-    if variant not in VARIANTS:
-        raise ModelError(f"unknown model variant {variant!r}", f"choose one of {sorted(VARIANTS)}")
+    chosen = variant_of(variant)
     if not labels or len(set(labels)) != len(labels):
         raise SpecError(f"a model needs labels with different names, got {list(labels)}")
-    chosen = VARIANTS[variant]
     try:
         settings = chosen.hyper(**(hyper or {}))
     except ValidationError as error:
@@ -138,6 +144,13 @@ def create(
     return Model(variant, spec, tuple(labels), settings, net, identity, (0.5,) * count)
 
 
+def variant_of(name: str) -> Variant:
+    """The architecture of that name; an unknown one is a ``ModelError``."""
+    if name not in VARIANTS:
+        raise ModelError(f"unknown model variant {name!r}", f"choose one of {sorted(VARIANTS)}")
+    return VARIANTS[name]
+
+
 def pick_device(name: str) -> torch.device:
     """``auto``, ``cpu`` or ``cuda`` as a torch device."""
     if name not in ("auto", "cpu", "cuda"):
@@ -148,11 +161,9 @@ def pick_device(name: str) -> torch.device:
     return torch.device("cuda" if there and name != "cpu" else "cpu")
 
 
-def forward(model: Model, batch: Batch) -> Output:
-    """The network's raw output, typed."""
-    out = model.net(batch.features, batch.mask)
-    assert isinstance(out, Output)
-    return out
+def forward(model: Model, batch: Batch) -> Any:
+    """The raw ``Output`` of the network."""
+    return model.net(batch.features, batch.mask)
 
 
 def _array(x: torch.Tensor) -> Float32:

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from torch.nn import functional
 
 from lddu_model.api import Calibration
-from lddu_model.model import moderated
+from lddu_model.network import moderated
 from lddu_model.spec import Float32
 
 MIN_SCALE, MAX_SCALE = 0.1, 10.0

@@ -58,6 +58,8 @@ def choose(model: Model, views: Views) -> None:
     ).astype(np.float32)
     logit = np.concatenate([each.logit for each in predictions.values()])
     variance = np.concatenate([each.variance for each in predictions.values()])
+    if not model.net.moderates:
+        variance = np.zeros_like(variance)
     model.calibration = fit_calibration(logit, variance, truth, weight)
     probability = np.concatenate(
         [predict_all(model, samples).probability for samples in views.values()]

@@ -5,21 +5,31 @@ Shapes: B samples, M modalities, C labels, z latent dimensions. Everything is co
 
 from __future__ import annotations
 
+from typing import Protocol
+
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 from torch.nn import functional
 
-from lddu_model.model import Output, moderated
+from lddu_model.network import Output, cross_entropy, moderated
 
 MAX_RANKED = 1024
 """Ranking compares at most so many estimates with each other (all pairs of a random draw)."""
 
 
-class LossConfig(BaseModel):
-    """Weights of the terms; 0 switches a term off. The loss on the fused estimate has weight 1."""
+class ClassWeights(BaseModel):
+    """How much a positive of each label weighs; in the loss configuration of every variant."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    class_weight_power: float = Field(default=0.5, ge=0, le=1)
+    """Positives of a label weigh (negatives / positives) ** power: 0 = all equal, 1 = balanced."""
+    class_weight_limit: float = Field(default=10.0, ge=1)
+
+
+class LossConfig(ClassWeights):
+    """Weights of the terms; 0 switches a term off. The loss on the fused estimate has weight 1."""
 
     auxiliary: float = Field(default=0.5, ge=0)
     """Each modality on its own."""
@@ -27,12 +37,25 @@ class LossConfig(BaseModel):
     ranking: float = Field(default=0.3, ge=0)
     temperature: float = Field(default=0.1, gt=0)
     """Of the contrast."""
-    class_weight_power: float = Field(default=0.5, ge=0, le=1)
-    """Positives of a label weigh (negatives / positives) ** power: 0 = all equal, 1 = balanced."""
-    class_weight_limit: float = Field(default=10.0, ge=1)
 
 
-def class_weights(labels: Tensor, config: LossConfig) -> Tensor:
+class Evidence(Output, Protocol):
+    """What ``DefaultNet`` gives."""
+
+    @property
+    def modality_logit(self) -> Tensor:
+        """(B, M, C)."""
+
+    @property
+    def mu(self) -> Tensor:
+        """(B, M, C, z)."""
+
+    @property
+    def log_var(self) -> Tensor:
+        """(B, M, C, z)."""
+
+
+def class_weights(labels: Tensor, config: ClassWeights) -> Tensor:
     """(N, C) training labels -> (C,) weight of a positive."""
     positives = labels.sum(dim=0).clamp_min(1.0)
     odds = (len(labels) - positives).clamp_min(1.0) / positives
@@ -40,7 +63,7 @@ def class_weights(labels: Tensor, config: LossConfig) -> Tensor:
     return odds.pow(config.class_weight_power).clamp(1.0 / limit, limit)
 
 
-def losses(out: Output, target: Tensor, weight: Tensor, config: LossConfig) -> dict[str, Tensor]:
+def losses(out: Evidence, target: Tensor, weight: Tensor, config: LossConfig) -> dict[str, Tensor]:
     """All terms (scalars) and their weighted sum under ``total``.
 
     `target` (B, C) of 0 and 1, `weight` (C,) from ``class_weights``.
@@ -50,8 +73,8 @@ def losses(out: Output, target: Tensor, weight: Tensor, config: LossConfig) -> d
     alone = moderated(out.modality_logit, out.modality_variance)
     each_target = target[:, None].expand(B, M, C)
     present = out.present[..., None].expand(B, M, C)
-    terms = {"fused": _cross_entropy(fused, target, weight).mean()}
-    auxiliary = _cross_entropy(alone, each_target, weight)
+    terms = {"fused": cross_entropy(fused, target, weight).mean()}
+    auxiliary = cross_entropy(alone, each_target, weight)
     terms["auxiliary"] = _mean_where(auxiliary, present)
     terms["contrast"] = contrast(out.mu, out.log_var, target, out.present, config.temperature)
     everywhere = torch.ones_like(target, dtype=torch.bool)
@@ -66,13 +89,6 @@ def losses(out: Output, target: Tensor, weight: Tensor, config: LossConfig) -> d
         + config.ranking * terms["ranking"]
     )
     return terms
-
-
-def _cross_entropy(logit: Tensor, target: Tensor, weight: Tensor) -> Tensor:
-    """Binary cross-entropy from logits: in log space, so nothing overflows."""
-    return functional.binary_cross_entropy_with_logits(
-        logit, target, pos_weight=weight, reduction="none"
-    )
 
 
 def _mean_where(values: Tensor, mask: Tensor) -> Tensor:

@@ -17,14 +17,15 @@ taken by what the encoder makes of a learned token.
 
 from __future__ import annotations
 
-import math
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional
 
+from lddu_model.losses import LossConfig, losses
+from lddu_model.network import Network, sinusoids, unmasked
 from lddu_model.spec import FeatureSpec
 
 INPUT_LIMIT = 8.0
@@ -53,6 +54,12 @@ class DefaultHyper(BaseModel):
     """Bound of the logit of a modality, so that none can outshout the others; None: no bound."""
     interaction: bool = True
     """Whether modalities may correct the fused mean together."""
+    positions: Literal["start", "end"] = "start"
+    """Where steps are counted from; ``end`` when the last one is what is asked about."""
+    reliability: bool = True
+    """Ablation: False weighs all present modalities equally, whatever their variances."""
+    masks: bool = True
+    """Ablation: False takes padding and missing modalities for zeros that were observed."""
 
     @model_validator(mode="after")
     def _heads_fit(self) -> DefaultHyper:
@@ -61,36 +68,19 @@ class DefaultHyper(BaseModel):
         return self
 
 
-class Output(NamedTuple):
-    """What the network computes; everything in float32."""
+class DefaultOutput(NamedTuple):
+    """See ``network.Output``."""
 
     logit: Tensor
-    """(B, C)"""
     variance: Tensor
-    """(B, C)"""
     modality_logit: Tensor
     """(B, M, C)"""
     modality_variance: Tensor
-    """(B, M, C); meaningless where absent (see `present`)."""
     mu: Tensor
     """(B, M, C, z)"""
     log_var: Tensor
     """(B, M, C, z)"""
     present: Tensor
-    """(B, M) bool"""
-
-
-def moderated(logit: Tensor, variance: Tensor) -> Tensor:
-    """The logit whose sigmoid is E[sigmoid(x)], x ~ N(logit, variance) (MacKay's probit rule)."""
-    return logit / torch.sqrt(1.0 + (math.pi / 8.0) * variance)
-
-
-def positions(steps: int, width: int, device: torch.device) -> Tensor:
-    """(steps, width) sinusoids by step: any number of steps, nothing to learn."""
-    step = torch.arange(steps, device=device, dtype=torch.float32)[:, None]
-    half = torch.arange(0, width, 2, device=device, dtype=torch.float32)
-    angle = step * torch.exp(half * (-math.log(10_000.0) / width))
-    return torch.stack([angle.sin(), angle.cos()], dim=-1).flatten(1)[:, :width]
 
 
 class Attention(nn.Module):
@@ -160,6 +150,7 @@ class Encoder(nn.Module):
         self.dropout = nn.Dropout(hyper.dropout)
         self.layers = nn.ModuleList(Layer(hyper) for _ in range(hyper.layers))
         self.norm = nn.LayerNorm(hyper.width)
+        self.from_end = hyper.positions == "end"
 
     def forward(self, features: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """Features (B, L, D) and mask (B, L) -> states (B, L, d) and valid (B, L).
@@ -169,9 +160,10 @@ class Encoder(nn.Module):
         """
         x = ((features - self.mean) * self.scale).clamp(-INPUT_LIMIT, INPUT_LIMIT)
         x = self.input(x)
-        steps = x.shape[1]
-        x = x + positions(steps, x.shape[2], x.device).to(x.dtype)
-        first = torch.arange(steps, device=x.device) == 0
+        step = torch.arange(x.shape[1], device=x.device)
+        place = (step * mask).amax(dim=1, keepdim=True) - step if self.from_end else step
+        x = x + sinusoids(place, x.shape[2]).to(x.dtype)
+        first = step == 0
         absent = ~mask.any(dim=1, keepdim=True) & first
         x = torch.where(absent[..., None], self.missing.to(x.dtype), x)
         valid = mask | absent
@@ -215,22 +207,6 @@ class Distribution(nn.Module):
         return self.mu(hidden).float(), LOG_VARIANCE_LIMIT * torch.tanh(log_var)
 
 
-class Network(nn.Module):
-    """What every variant is, apart from its architecture."""
-
-    def set_normalisation(self, index: int, mean: Tensor, deviation: Tensor) -> None:
-        """Standardise modality `index` by mean (D,) and standard deviation (D,)."""
-        raise NotImplementedError
-
-    def set_base_rate(self, rate: Tensor) -> None:
-        """Shares (C,) of the labels in the training data."""
-        raise NotImplementedError
-
-    def forward(self, features: list[Tensor], mask: list[Tensor]) -> Output:
-        """Features (B, L_m, D_m) and mask (B, L_m) per modality."""
-        raise NotImplementedError
-
-
 class DefaultNet(Network):
     """All of the above for one spec and label set; see the module's docstring."""
 
@@ -242,6 +218,8 @@ class DefaultNet(Network):
         count = len(spec.modalities)
         self.prior_precision = 1.0 / hyper.prior_variance
         self.logit_limit = hyper.logit_limit
+        self.reliability = hyper.reliability
+        self.steps = None if hyper.masks else [each.steps for each in spec.modalities]
         floor = [hyper.variance_floor.get(name, SMALLEST_VARIANCE) for name in spec.names]
         self.register_buffer("floor", torch.tensor(floor)[:, None], persistent=False)
         self.labels = nn.Parameter(torch.randn(labels, hyper.width) * hyper.width**-0.5)
@@ -274,7 +252,15 @@ class DefaultNet(Network):
     def set_base_rate(self, rate: Tensor) -> None:
         self.prior_logit.copy_(torch.logit(rate, eps=1e-3))
 
-    def forward(self, features: list[Tensor], mask: list[Tensor]) -> Output:
+    def losses(
+        self, out: DefaultOutput, target: Tensor, weight: Tensor, config: LossConfig
+    ) -> dict[str, Tensor]:
+        return losses(out, target, weight, config)
+
+    def forward(self, features: list[Tensor], mask: list[Tensor]) -> DefaultOutput:
+        if self.steps is not None:
+            pairs = [unmasked(x, steps) for x, steps in zip(features, self.steps, strict=True)]
+            features, mask = [x for x, _ in pairs], [valid for _, valid in pairs]
         latents = [self._latent(m, features[m], mask[m]) for m in range(len(features))]
         mu = torch.stack([each[0] for each in latents], dim=1)
         log_var = torch.stack([each[1] for each in latents], dim=1)
@@ -288,7 +274,9 @@ class DefaultNet(Network):
         if self.interaction is not None:
             together = self.interaction(mu.transpose(1, 2).flatten(2)).float().squeeze(-1)
             logit = logit + together * present.any(dim=1, keepdim=True)
-        return Output(logit, variance, modality_logit, modality_variance, mu, log_var, present)
+        return DefaultOutput(
+            logit, variance, modality_logit, modality_variance, mu, log_var, present
+        )
 
     def _latent(self, m: int, features: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """Means and log variances (B, C, z) of modality `m`; those without it share one token."""
@@ -315,6 +303,10 @@ class DefaultNet(Network):
         contradict each other raise it again by their weighted spread.
         """
         precision = present[..., None] / variance
+        if not self.reliability:
+            count = present.sum(dim=1, keepdim=True).clamp_min(1)[..., None]
+            level = (variance * present[..., None]).sum(dim=1, keepdim=True) / count
+            precision = present[..., None] / level.clamp_min(SMALLEST_VARIANCE)
         evidence = precision.sum(dim=1)
         total = evidence + self.prior_precision
         weighted = (precision * logit).sum(dim=1)

@@ -18,7 +18,8 @@ from lddu_model.batch import collate
 from lddu_model.data.sets import stacked_labels
 from lddu_model.errors import ConfigError, DeviceError, ModelError, SpecError
 from lddu_model.losses import LossConfig, class_weights, contrast, losses, ranking
-from lddu_model.model import DefaultNet, moderated
+from lddu_model.model import DefaultNet
+from lddu_model.network import moderated
 from tests.lddu_toys import LABELS, SMALL, SPEC, toy_samples
 
 
