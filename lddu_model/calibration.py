@@ -60,6 +60,12 @@ def best_thresholds(
     )
 
 
+def best_single_threshold(probability: Float32, truth: Float32) -> float:
+    """The one threshold for all labels with the largest micro-F1; `probability`, `truth` (N, C)."""
+    flat = truth.ravel() > 0.5
+    return _best_threshold(probability.ravel(), flat, np.ones(len(flat)))
+
+
 def _best_threshold(score: Float32, truth: NDArray[np.bool_], weight: NDArray[np.float64]) -> float:
     if not truth.any():
         return 0.5

@@ -5,12 +5,13 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from lddu_model.api import VARIANTS
 from lddu_model.errors import ConfigError
-from lddu_model.losses import LossConfig
+from lddu_model.losses import ClassWeights
 
 
 class _Strict(BaseModel):
@@ -29,7 +30,8 @@ class DataConfig(_Strict):
     """Relative to the working directory."""
     weight: float = Field(default=1.0, ge=0)
     """Share of the training draws, relative to the other sets; 0 = partner in mixtures only."""
-    validation: float = Field(default=0.1, ge=0, le=1)
+    validation: Annotated[float, Field(ge=0, le=1)] | Path = 0.1
+    """A share of `path`, or another feature set."""
     by: Literal["id", "group"] = "id"
     validation_groups: tuple[str, ...] = ()
     test_groups: tuple[str, ...] = ()
@@ -73,6 +75,12 @@ class OptimConfig(_Strict):
     """Share of all steps with rising learning rate; then half a cosine down to 0."""
     clip: float = Field(default=1.0, gt=0)
     """Largest norm of the gradient."""
+    clip_each: float | None = Field(default=None, gt=0)
+    """Largest norm of the gradient of each parameter, before `clip`."""
+    betas: tuple[float, float] = (0.9, 0.999)
+    eps: float = Field(default=1e-8, gt=0)
+    bias_correction: bool = True
+    """False: Adam as BERT and the released LDDU use it, without correcting young averages."""
     patience: int = Field(default=5, ge=1)
     """Epochs without a better validation score after which training ends."""
 
@@ -83,13 +91,20 @@ class TrainConfig(_Strict):
     labels: tuple[str, ...] = Field(min_length=1)
     variant: str = "default"
     seed: int = 1
+    seeds: tuple[int, ...] = ()
+    """Several runs instead of one, each in a folder of its own, with mean and deviation."""
+    modalities: tuple[str, ...] = ()
+    """Only these of the sets' modalities; empty = all."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     precision: Literal["float32", "bfloat16"] = "float32"
     threads: int | None = Field(default=None, ge=1)
     """CPU threads; None = torch's choice."""
+    compile: bool = False
+    """Whether torch.compile translates the network: minutes first, faster steps on a GPU."""
     model: dict[str, Any] = Field(default_factory=dict)
     """Hyper-parameters of the variant."""
-    loss: LossConfig = LossConfig()
+    loss: dict[str, Any] = Field(default_factory=dict)
+    """Loss configuration of the variant."""
     optim: OptimConfig = OptimConfig()
     mix: MixConfig = MixConfig()
     augment: AugmentConfig = AugmentConfig()
@@ -100,7 +115,23 @@ class TrainConfig(_Strict):
         names = [each.name for each in self.data]
         if len(set(names)) != len(names):
             raise ValueError(f"data sets need different names, got {names}")
+        if len(set(self.seeds)) != len(self.seeds):
+            raise ValueError(f"seeds must differ, got {list(self.seeds)}")
         return self
+
+    @property
+    def loss_config(self) -> ClassWeights:
+        """`loss` as the variant reads it; a ``ValidationError`` of pydantic when it does not fit.
+
+        An unknown variant has no loss configuration; making the model tells about it.
+        """
+        known = VARIANTS.get(self.variant)
+        return ClassWeights() if known is None else known.loss(**self.loss)
+
+    def one(self, seed: int) -> TrainConfig:
+        """The run with one of the `seeds`."""
+        changes = {"seed": seed, "seeds": (), "out": self.out / f"seed-{seed}"}
+        return self.model_copy(update=changes)
 
 
 def read_config(path: str | Path, changes: Sequence[str] = ()) -> TrainConfig:
@@ -114,12 +145,18 @@ def read_config(path: str | Path, changes: Sequence[str] = ()) -> TrainConfig:
         raise ConfigError(f"{path} is not valid TOML: {error}") from error
     for change in changes:
         _apply(plain, change)
+    where = f"{path} with --set {' '.join(changes)}" if changes else str(path)
+    prefix: tuple[str, ...] = ()
     try:
-        return TrainConfig.model_validate(plain)
+        config = TrainConfig.model_validate(plain)
+        prefix = ("loss",)
+        config.loss_config  # noqa: B018  # checks it
     except ValidationError as error:
-        where = f"{path} with --set {' '.join(changes)}" if changes else str(path)
-        faults = "".join(f"\n  {_describe(each['loc'], each['msg'])}" for each in error.errors())
+        faults = "".join(
+            f"\n  {_describe((*prefix, *each['loc']), each['msg'])}" for each in error.errors()
+        )
         raise ConfigError(f"{where} has wrong settings:{faults}", "correct these keys") from error
+    return config
 
 
 def _describe(location: tuple[int | str, ...], message: str) -> str:

@@ -65,10 +65,25 @@ def jaccard(truth: Array, predicted: Array, *, both_empty: float) -> float:
 
     "Accuracy" in the literature on this task is this mean with `both_empty` = 0.
     """
+    return float(jaccard_each(truth, predicted, both_empty=both_empty).mean())
+
+
+def jaccard_each(truth: Array, predicted: Array, *, both_empty: float) -> Float:
+    """(N,) what ``jaccard`` is the mean of."""
     there, claimed = _bool(truth), _bool(predicted)
     either = (there | claimed).sum(axis=1).astype(float)
     both = (there & claimed).sum(axis=1).astype(float)
-    return float(np.where(either > 0, _ratio(both, either), both_empty).mean())
+    return np.asarray(np.where(either > 0, _ratio(both, either), both_empty))
+
+
+def hamming(truth: Array, predicted: Array) -> float:
+    """Share of all single decisions that are wrong."""
+    return float((_bool(truth) != _bool(predicted)).mean())
+
+
+def exact_match(truth: Array, predicted: Array) -> float:
+    """Share of samples whose labels are all right."""
+    return float((_bool(truth) == _bool(predicted)).all(axis=1).mean())
 
 
 def average_precision(truth: Array, score: Array) -> float:
@@ -141,32 +156,32 @@ def summary(
     per_label = {
         name: {
             "positives": int(truth[:, c].sum()),
-            "precision": _plain(precision(truth, predicted)[c]),
-            "recall": _plain(recall(truth, predicted)[c]),
-            "f1": _plain(f1(truth, predicted)[c]),
-            "average_precision": _plain(average_precision(truth[:, c], probability[:, c])),
+            "precision": plain(precision(truth, predicted)[c]),
+            "recall": plain(recall(truth, predicted)[c]),
+            "f1": plain(f1(truth, predicted)[c]),
+            "average_precision": plain(average_precision(truth[:, c], probability[:, c])),
         }
         for c, name in enumerate(labels)
     }
     occurring = truth.sum(axis=0) > 0
     return {
         "samples": len(truth),
-        "macro_f1": _plain(f1(truth, predicted)[occurring].mean()),
-        "micro_f1": _plain(total_f1),
-        "micro_precision": _plain(total_precision),
-        "micro_recall": _plain(total_recall),
-        "map": _plain(mean_average_precision(truth, probability)),
-        "jaccard_empty_0": _plain(jaccard(truth, predicted, both_empty=0.0)),
-        "jaccard_empty_1": _plain(jaccard(truth, predicted, both_empty=1.0)),
-        "auroc_variance_wrong": _plain(auroc(wrong, variance)),
-        "auroc_entropy_wrong": _plain(auroc(wrong, entropy(probability))),
-        "uar": _plain(unweighted_recall(truth, probability, thresholds))
+        "macro_f1": plain(f1(truth, predicted)[occurring].mean()),
+        "micro_f1": plain(total_f1),
+        "micro_precision": plain(total_precision),
+        "micro_recall": plain(total_recall),
+        "map": plain(mean_average_precision(truth, probability)),
+        "jaccard_empty_0": plain(jaccard(truth, predicted, both_empty=0.0)),
+        "jaccard_empty_1": plain(jaccard(truth, predicted, both_empty=1.0)),
+        "auroc_variance_wrong": plain(auroc(wrong, variance)),
+        "auroc_entropy_wrong": plain(auroc(wrong, entropy(probability))),
+        "uar": plain(unweighted_recall(truth, probability, thresholds))
         if (truth.sum(axis=1) <= 1).all()
         else None,
         "labels": per_label,
     }
 
 
-def _plain(value: float | np.floating) -> float | None:
+def plain(value: float | np.floating) -> float | None:
     """Four digits; None instead of NaN, which JSON does not know."""
     return None if np.isnan(value) else round(float(value), 4)

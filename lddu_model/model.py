@@ -56,6 +56,10 @@ class DefaultHyper(BaseModel):
     """Whether modalities may correct the fused mean together."""
     positions: Literal["start", "end"] = "start"
     """Where steps are counted from; ``end`` when the last one is what is asked about."""
+    recency: bool = False
+    """Whether labels read with a learned preference for late steps, one slope per head."""
+    recency: bool = False
+    """Whether labels read with a learned preference for late steps, one slope per head."""
     reliability: bool = True
     """Ablation: False weighs all present modalities equally, whatever their variances."""
     masks: bool = True
@@ -93,12 +97,20 @@ class Attention(nn.Module):
         self.key_value = nn.Linear(width, 2 * width)
         self.out = nn.Linear(width, width)
 
-    def forward(self, x: Tensor, states: Tensor, valid: Tensor) -> Tensor:
-        """Queries `x` (B, Q, d) read states (B, L, d) where valid (B, L) -> (B, Q, d)."""
+    def forward(
+        self, x: Tensor, states: Tensor, valid: Tensor, bias: Tensor | None = None
+    ) -> Tensor:
+        """Queries `x` (B, Q, d) read states (B, L, d) where valid (B, L) -> (B, Q, d).
+
+        `bias` (B, heads, 1, L) is added to the logits of the attention.
+        """
         query = self._split(self.query(x))
         key, value = self.key_value(states).chunk(2, dim=-1)
+        mask = valid[:, None, None, :]
+        if bias is not None:
+            mask = bias.masked_fill(~mask, -torch.inf).to(query.dtype)
         read = functional.scaled_dot_product_attention(
-            query, self._split(key), self._split(value), attn_mask=valid[:, None, None, :]
+            query, self._split(key), self._split(value), attn_mask=mask
         )
         joined: Tensor = self.out(read.transpose(1, 2).flatten(2))
         return joined
@@ -106,6 +118,18 @@ class Attention(nn.Module):
     def _split(self, x: Tensor) -> Tensor:
         """(B, L, d) -> (B, heads, L, d / heads)."""
         return x.reshape(*x.shape[:2], self.heads, -1).transpose(1, 2)
+
+
+def age(valid: Tensor) -> Tensor:
+    """(B, L) how many steps before the last valid one each step lies."""
+    step = torch.arange(valid.shape[1], device=valid.device)
+    return (step * valid).amax(dim=1, keepdim=True) - step
+
+
+def age(valid: Tensor) -> Tensor:
+    """(B, L) how many steps before the last valid one each step lies."""
+    step = torch.arange(valid.shape[1], device=valid.device)
+    return (step * valid).amax(dim=1, keepdim=True) - step
 
 
 class FeedForward(nn.Sequential):
@@ -161,7 +185,7 @@ class Encoder(nn.Module):
         x = ((features - self.mean) * self.scale).clamp(-INPUT_LIMIT, INPUT_LIMIT)
         x = self.input(x)
         step = torch.arange(x.shape[1], device=x.device)
-        place = (step * mask).amax(dim=1, keepdim=True) - step if self.from_end else step
+        place = age(mask) if self.from_end else step
         x = x + sinusoids(place, x.shape[2]).to(x.dtype)
         first = step == 0
         absent = ~mask.any(dim=1, keepdim=True) & first
@@ -181,11 +205,17 @@ class LabelReader(nn.Module):
         self.attention = Attention(hyper.width, hyper.heads)
         self.dropout = nn.Dropout(hyper.dropout)
         self.feed_forward = FeedForward(hyper)
+        # From all but blind to what was before (a factor exp(-4) per step) to almost indifferent.
+        slopes = 4.0 * 0.5 ** torch.arange(hyper.heads)
+        self.log_slope = nn.Parameter(slopes.log()) if hyper.recency else None
 
     def forward(self, labels: Tensor, states: Tensor, valid: Tensor) -> Tensor:
         """Labels (C, d), states (B, L, d) and valid (B, L) -> (B, C, d)."""
         query = labels.expand(len(states), -1, -1)
-        x = query + self.dropout(self.attention(query, states, valid))
+        bias = None
+        if self.log_slope is not None:
+            bias = -self.log_slope.exp()[:, None, None] * age(valid)[:, None, None, :]
+        x = query + self.dropout(self.attention(query, states, valid, bias))
         return x + self.feed_forward(x)  # type: ignore[no-any-return]  # a torch call is Any
 
 

@@ -16,8 +16,10 @@ import torch
 from lddu_model.api import Model
 from lddu_model.card import write_card
 from lddu_model.config import TrainConfig
+from lddu_model.curves import plot_curves
 from lddu_model.data.sets import DataSet
-from lddu_model.files import replacing, write_text
+from lddu_model.errors import CheckpointError
+from lddu_model.files import write_text
 
 
 def provenance(config: TrainConfig, sets: Sequence[DataSet], row: dict[str, Any]) -> dict[str, Any]:
@@ -57,36 +59,30 @@ def git_commit() -> str | None:
     return commit + ("+changes" if changes else "")
 
 
-def write_report(folder: Path, model: Model, history: Sequence[dict[str, Any]]) -> None:
-    """Write `metrics.json`, `curves.png` and `best/README.md` under `folder`."""
-    metrics = {"best": model.record["metrics"], "history": list(history)}
-    write_text(folder / "metrics.json", json.dumps(metrics, indent=1) + "\n")
+METRICS = "metrics.json"
+
+
+def write_report(
+    folder: Path, model: Model, history: Sequence[dict[str, Any]], *, complete: bool
+) -> None:
+    """Write `metrics.json`, `curves.png` and `best/README.md` under `folder`.
+
+    `complete`: whether training came to its end.
+    """
+    best = model.record["metrics"]
+    metrics = {"complete": complete, "best": best, "history": list(history)}
     plot_curves(folder / "curves.png", history)
     write_card(folder / "best")
+    write_text(folder / METRICS, json.dumps(metrics, indent=1) + "\n")
 
 
-def plot_curves(path: Path, history: Sequence[dict[str, Any]]) -> None:
-    """Loss terms and validation scores over epochs."""
-    # Figure without pyplot: no global state, no display.
-    from matplotlib.figure import Figure
-
-    epochs = [row["epoch"] for row in history]
-    figure = Figure(figsize=(11, 4), layout="constrained")
-    left, right = figure.subplots(1, 2)
-    for term in ("total", "fused", "auxiliary", "contrast", "ranking"):
-        left.plot(epochs, [row[term] for row in history], label=term)
-    left.set(title="training loss", xlabel="epoch", ylim=(0, None))
-    for view in history[0]["validation"]:
-        values = [row["validation"][view]["map"] for row in history]
-        right.plot(epochs, values, label=f"{view}: mAP")
-    unsure = [
-        np.mean([each["auroc_variance_wrong"] or np.nan for each in row["validation"].values()])
-        for row in history
-    ]
-    right.plot(epochs, unsure, "--", color="grey", label="AUROC(variance, wrong)")
-    right.set(title="validation", xlabel="epoch", ylim=(0, 1))
-    for axes in (left, right):
-        axes.legend(fontsize="small")
-        axes.grid(alpha=0.3)
-    with replacing(path) as temporary:
-        figure.savefig(temporary, format="png", dpi=110)
+def read_metrics(folder: Path) -> dict[str, Any]:
+    """The `metrics.json` of a run; empty where there is none."""
+    path = folder / METRICS
+    if not path.is_file():
+        return {}
+    try:
+        plain: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{path} cannot be read: {error}", "remove it") from error
+    return plain

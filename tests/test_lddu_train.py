@@ -3,24 +3,42 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from torch import Tensor
 
 import lddu_model
-from lddu_model.config import read_config
-from lddu_model.errors import ConfigError, run_command
+from lddu_model import Sample
+from lddu_model.config import OptimConfig, read_config
+from lddu_model.errors import ConfigError, DataError, run_command
 from lddu_model.evaluation import score
+from lddu_model.optim import Optimiser, warm_cosine
+from lddu_model.report import read_metrics
+from lddu_model.resume import load_state
 from lddu_model.train import main
+from lddu_model.trainer import Trainer
 from tests.lddu_toys import LABELS, SPEC, toy_samples, write_config, write_set
 
 PROJECT = Path(__file__).parent.parent
+PAPER = [
+    word
+    for change in (
+        "model={width=16, heads=2, layers=1, latent=8, latent_hidden=8, queue=100}",
+        "optim.bias_correction=false",
+        "optim.clip_each=1.0",
+    )
+    for word in ("--set", change)
+]
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +58,15 @@ def test_run_learns_and_leaves_everything(
     assert main([str(config)]) == 0
     assert "kept in" in capsys.readouterr().out
     out = tmp_path / "run"
-    assert {path.name for path in out.iterdir()} == {"best", "curves.png", "metrics.json"}
+    assert {path.name for path in out.iterdir()} == {
+        "best",
+        "curves.png",
+        "evaluation",
+        "metrics.json",
+        "tensorboard",
+    }
+    assert list((out / "tensorboard").iterdir())
+    assert (out / "evaluation" / "face" / "evaluation.md").exists()
     model = lddu_model.load(out / "best", SPEC)
     # Unseen samples with all three modalities, which no set has.
     fresh = score(model, toy_samples(300, seed=99))
@@ -129,6 +155,204 @@ def test_interruption_keeps_the_best_so_far(sets: dict[str, Path], tmp_path: Pat
     assert (out / "curves.png").exists()
 
 
+def quick(path: Path, sets: dict[str, Path], extra: str = "", epochs: int = 5) -> Path:
+    optim = f"[optim]\nepochs = {epochs}\nbatch = 32\nlearning_rate = 5e-3\npatience = 9\n"
+    return write_config(path, {"face": sets["face"]}, extra + optim)
+
+
+Step = Callable[[Trainer, Sequence[Sample]], dict[str, Tensor]]
+
+
+def interrupting(step: Step) -> Step:
+    """`step`, but Ctrl-C in the second step of epoch 3."""
+    calls = iter(range(1000))
+
+    def interrupt(self: Trainer, samples: Sequence[Sample]) -> dict[str, Tensor]:
+        if next(calls) == 2 * self.steps + 1:
+            raise KeyboardInterrupt
+        return step(self, samples)
+
+    return interrupt
+
+
+def test_interrupted_run_goes_on_bit_by_bit(
+    sets: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C in the middle of epoch 3; the epoch is repeated, and everything else is the same."""
+    for variant in ("default", "paper"):
+        hyper = "" if variant == "default" else 'variant = "paper"\n'
+        config = quick(tmp_path / f"{variant}.toml", sets, hyper)
+        change = [] if variant == "default" else PAPER
+        whole, broken = tmp_path / f"{variant}-whole", tmp_path / f"{variant}-broken"
+        assert main([str(config), "--out", str(whole), *change]) == 0
+        with monkeypatch.context() as patch:
+            patch.setattr(Trainer, "_step", interrupting(Trainer._step))
+            assert main([str(config), "--out", str(broken), *change]) == 130
+        assert len(read_metrics(broken)["history"]) == 2
+        assert main([str(config), "--out", str(broken), "--resume", *change]) == 0
+        for row, other in zip(
+            read_metrics(whole)["history"], read_metrics(broken)["history"], strict=True
+        ):
+            assert {**row, "seconds": 0} == {**other, "seconds": 0}
+        tensors = [
+            next((folder / "best").glob("model-*.safetensors")) for folder in (whole, broken)
+        ]
+        assert tensors[0].read_bytes() == tensors[1].read_bytes()
+        assert not (broken / "state").exists()
+        before = (broken / "metrics.json").stat().st_mtime_ns
+        assert main([str(config), "--out", str(broken), "--resume", *change]) == 0
+        assert (broken / "metrics.json").stat().st_mtime_ns == before, "finished: nothing to do"
+
+
+def test_state_of_another_run_is_refused(
+    sets: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = quick(tmp_path / "toy.toml", sets, epochs=2)
+    trainer = Trainer(read_config(config))
+    trainer.run()
+    words = [str(config), "--resume"]
+    assert run_command(lambda: main([*words, "--set", "optim.learning_rate=1e-3"])) == 2
+    assert "another configuration" in capsys.readouterr().err
+    state = trainer.state_folder / "state.json"
+    state.write_text(state.read_text()[:-20])
+    assert run_command(lambda: main(words)) == 2
+    said = capsys.readouterr().err
+    assert str(state) in said
+    assert "train anew" in said
+
+
+def test_several_seeds_give_mean_and_deviation(sets: dict[str, Path], tmp_path: Path) -> None:
+    config = quick(tmp_path / "toy.toml", sets, epochs=2)
+    assert main([str(config), "--seeds", "1", "2", "3"]) == 0
+    out = tmp_path / "run"
+    values = [
+        json.loads((out / f"seed-{k}" / "best" / "model.json").read_text())["record"]["metrics"][
+            "test"
+        ]["face"]["thresholds of the checkpoint"]["map"]
+        for k in (1, 2, 3)
+    ]
+    report = json.loads((out / "evaluation" / "face" / "evaluation.json").read_text())
+    found = report["over_runs"]["mAP"]
+    assert found["values"] == values
+    assert found["mean"] == pytest.approx(np.mean(values), abs=1e-4)
+    assert found["sd"] == pytest.approx(np.std(values, ddof=1), abs=1e-4)
+    assert found["sd"] > 0
+    assert "seed-2" in (out / "evaluation" / "face" / "evaluation.md").read_text()
+
+
+def run_in(words: list[str], tmp_path: Path) -> str:
+    done = subprocess.run(
+        [sys.executable, "-m", *words], cwd=PROJECT, capture_output=True, text=True, check=False,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "TORCHINDUCTOR_CACHE_DIR": str(tmp_path / "i")},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_two_processes_train_one_model(sets: dict[str, Path], tmp_path: Path) -> None:
+    config = quick(tmp_path / "toy.toml", sets, epochs=12)
+    torchrun = ["torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m"]
+    train = ["lddu_model.train", str(config)]
+    said = run_in([*torchrun, *train], tmp_path)
+    assert said.count("kept in") == 1, "one process talks"
+    history = read_metrics(tmp_path / "run")["history"]
+    assert history[-1]["total"] < history[0]["total"]
+    model = lddu_model.load(tmp_path / "run" / "best")
+    assert score(model, toy_samples(200, ("face",), seed=9))["map"] > 0.8
+    assert "finished already" in run_in([*torchrun, *train, "--resume"], tmp_path)
+
+
+def test_processes_average_their_gradients(sets: dict[str, Path], tmp_path: Path) -> None:
+    """After training apart they would differ; the state of each holds the same network."""
+    config = quick(tmp_path / "toy.toml", sets, epochs=2)
+    code = tmp_path / "both.py"
+    code.write_text(
+        "import sys\n"
+        "from lddu_model.config import read_config\n"
+        "from lddu_model.ranks import joined\n"
+        "from lddu_model.trainer import Trainer\n"
+        "with joined('cpu') as ranks:\n"
+        "    Trainer(read_config(sys.argv[1]), ranks).run()\n"
+    )
+    run_in(
+        ["torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(code), str(config)],
+        tmp_path,
+    )
+    states = [load_state(tmp_path / "run" / "state" / f"rank-{rank}") for rank in (0, 1)]
+    assert states[0] is not None and states[1] is not None
+    names = [name for name in states[0].tensors if name.startswith(("net.", "adam."))]
+    assert len(names) > 20
+    for name in names:
+        assert torch.equal(states[0].tensors[name], states[1].tensors[name]), name
+    assert states[0].plain["draws"] != states[1].plain["draws"], "each draws its own samples"
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
+def test_compiled_training_runs(sets: dict[str, Path], tmp_path: Path) -> None:
+    config = quick(tmp_path / "toy.toml", sets, "compile = true\n", epochs=1)
+    small = ["--set", "variant=transformer", "--set", "model.heads=2", "--set", "model.layers=1"]
+    for key in ("latent",):  # the toy's hyper-parameters are those of default
+        text = config.read_text()
+        config.write_text(re.sub(rf"^{key} = .*\n", "", text, flags=re.MULTILINE))
+    assert "kept in" in run_in(["lddu_model.train", str(config), *small], tmp_path)
+
+
+def test_adam_without_bias_correction_is_the_literal_formula() -> None:
+    torch.manual_seed(0)
+    net = torch.nn.Linear(4, 3)
+    config = OptimConfig(
+        learning_rate=1e-2, weight_decay=0.1, bias_correction=False, eps=1e-6, clip=1e9, warmup=0.0
+    )
+    optimiser = Optimiser(net, config, total=100)
+    weight = net.weight.detach().double().numpy().copy()
+    first, second = np.zeros_like(weight), np.zeros_like(weight)
+    for step in range(20):
+        net.zero_grad()
+        (net(torch.randn(5, 4)) ** 2).sum().backward()
+        assert net.weight.grad is not None
+        gradient = net.weight.grad.double().numpy().copy()
+        rate = optimiser.rate
+        optimiser.step()
+        first = 0.9 * first + 0.1 * gradient
+        second = 0.999 * second + 0.001 * gradient**2
+        weight -= rate * (first / (np.sqrt(second) + 1e-6) + 0.1 * weight)
+        np.testing.assert_allclose(net.weight.detach().numpy(), weight, rtol=1e-4, atol=1e-6)
+        assert rate == pytest.approx(1e-2 * warm_cosine(config, 100, step))
+
+
+def test_gradients_are_clipped_each_and_together() -> None:
+    net = torch.nn.Linear(2, 2)
+    config = OptimConfig(clip_each=0.5, clip=0.1)
+    for parameter, size in ((net.weight, 30.0), (net.bias, 0.3)):
+        parameter.grad = torch.full_like(parameter, size)
+    together = float(Optimiser(net, config, 10).step())
+    assert together == pytest.approx((0.5**2 + 2 * 0.3**2) ** 0.5, rel=1e-4)
+    assert net.weight.grad is not None and net.bias.grad is not None
+    left = torch.cat([net.weight.grad.flatten(), net.bias.grad])
+    assert float(left.norm()) == pytest.approx(0.1, rel=1e-3)
+
+
+def test_modalities_can_be_left_out(sets: dict[str, Path], tmp_path: Path) -> None:
+    config = quick(tmp_path / "toy.toml", sets, epochs=1)
+    assert main([str(config), "--set", "modalities=['face']"]) == 0
+    model = lddu_model.load(tmp_path / "run" / "best")
+    assert model.spec.names == ("face",)
+    assert model.record["data"][0]["modalities"] == ["face"]
+
+
+def test_validation_may_be_a_set_of_its_own(sets: dict[str, Path], tmp_path: Path) -> None:
+    held = write_set(tmp_path / "held", toy_samples(50, ("face",), seed=5, prefix="held"))
+    config = quick(tmp_path / "toy.toml", sets, epochs=1)
+    change = ["--set", f"data.0.validation={held}"]
+    assert main([str(config), *change]) == 0
+    record = lddu_model.load(tmp_path / "run" / "best").record["data"][0]
+    assert record["samples"] == {"train": 192, "validation": 50, "test": 48}
+    change = ["--set", f"data.0.validation={sets['face']}"]
+    with pytest.raises(DataError, match=r"192 samples are both in train and validation"):
+        main([str(config), *change])
+
+
 def test_bar_is_quiet_without_terminal(sets: dict[str, Path], tmp_path: Path) -> None:
     config = write_config(tmp_path / "toy.toml", {"face": sets["face"]})
     words = [sys.executable, "-m", "lddu_model.train", str(config), "--set", "optim.epochs=1"]
@@ -143,6 +367,8 @@ def test_bar_is_quiet_without_terminal(sets: dict[str, Path], tmp_path: Path) ->
         ("colour = 1\n", [], r"toy\.toml has wrong settings:\s+colour: unknown key"),
         ("[optim]\nlr = 1\n", [], r"optim\.lr: unknown key"),
         ("[loss]\ncontrast = -1\n", [], r"loss\.contrast: .*greater than or equal to 0"),
+        ("seeds = [1, 1]\n", [], r"seeds must differ"),
+        ("[[data]]\nname='x'\npath='y'\nvalidation=1.5\n", [], r"data\.0\.validation"),
         ("seed = 'one'\n", [], r"seed: .*integer"),
         ("seed = \n", [], r"toy\.toml is not valid TOML"),
         ("", ["optim.lr=3"], r"--set optim\.lr=3 has wrong settings:\s+optim\.lr: unknown key"),

@@ -77,6 +77,15 @@ class Draws:
             order.extend(self._rng.permutation(len(samples)).tolist())
         return samples[order.pop()]
 
+    @property
+    def state(self) -> list[list[int]]:
+        """What is left of each round; without the generator, which is not its own."""
+        return [list(order) for order in self._orders]
+
+    @state.setter
+    def state(self, orders: Sequence[Sequence[int]]) -> None:
+        self._orders = [list(order) for order in orders]
+
 
 def _key(sample: Sample) -> bytes:
     assert sample.labels is not None

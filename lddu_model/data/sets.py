@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import combinations
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from lddu_model.config import DataConfig
+from lddu_model.data.conversion import REPORT
 from lddu_model.data.shards import ShardSet, read_shards
 from lddu_model.errors import DataError
 from lddu_model.spec import FeatureSpec, Float32, Sample, differences
+
+SIDES = ("train", "validation", "test")
+ORIGIN = ("source", "protocol", "context", "fingerprint")
+"""What is told of a conversion."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,9 +37,12 @@ class DataSet:
 
 
 def load_sets(
-    configs: Sequence[DataConfig], labels: Sequence[str]
+    configs: Sequence[DataConfig], labels: Sequence[str], modalities: Sequence[str] = ()
 ) -> tuple[FeatureSpec, list[DataSet]]:
-    """Read all sets. They must have one feature spec, and know every label of the run."""
+    """Read all sets. They must have one feature spec, and know every label of the run.
+
+    `modalities`: leave the others out, of the spec too.
+    """
     loaded: list[DataSet] = []
     first: ShardSet | None = None
     for config in configs:
@@ -42,7 +53,27 @@ def load_sets(
     assert first is not None
     if not any(each.train and each.weight for each in loaded):
         raise DataError("no data set has training samples and a weight above 0")
-    return first.spec, loaded
+    if not modalities:
+        return first.spec, loaded
+    spec = replace(first.spec, modalities=tuple(first.spec[name] for name in modalities))
+    return spec, [only(each, modalities) for each in loaded]
+
+
+def only(data: DataSet, modalities: Sequence[str]) -> DataSet:
+    """`data` without other modalities; samples that lose everything stay, with nothing."""
+    return replace(
+        data,
+        train=[_keep(x, modalities) for x in data.train],
+        validation=[_keep(x, modalities) for x in data.validation],
+        test=[_keep(x, modalities) for x in data.test],
+        record={**data.record, "modalities": list(modalities)},
+    )
+
+
+def _keep(sample: Sample, modalities: Sequence[str]) -> Sample:
+    features = {name: x for name, x in sample.features.items() if name in modalities}
+    mask = {name: x for name, x in sample.mask.items() if name in modalities}
+    return replace(sample, features=features, mask=mask)
 
 
 def labelled(found: ShardSet, labels: Sequence[str]) -> list[Sample]:
@@ -72,15 +103,17 @@ def _split(config: DataConfig, found: ShardSet, labels: Sequence[str], first: Sh
     unknown = sorted({*config.validation_groups, *config.test_groups} - groups)
     if unknown:
         raise DataError(f"{config.path} has no groups {unknown}, it has {sorted(groups)[:20]}")
-    parts: dict[str, list[Sample]] = {"train": [], "validation": [], "test": []}
+    parts: dict[str, list[Sample]] = {side: [] for side in SIDES}
     for sample in samples:
         parts[_side(config, sample)].append(sample)
     fingerprints = {"fingerprint": found.fingerprint}
-    if config.test is not None:
-        other = read_shards(config.test)
-        _same_spec(first, other)
-        parts["test"] += labelled(other, labels)
-        fingerprints["test_fingerprint"] = other.fingerprint
+    for side, path in (("validation", config.validation), ("test", config.test)):
+        if isinstance(path, Path):
+            other = read_shards(path)
+            _same_spec(first, other)
+            parts[side] += labelled(other, labels)
+            fingerprints[f"{side}_fingerprint"] = other.fingerprint
+    _apart(config, parts)
     counts = {side: len(part) for side, part in parts.items()}
     positives = {
         label: int(sum(x.labels[c] for x in parts["train"] if x.labels is not None))
@@ -94,8 +127,35 @@ def _split(config: DataConfig, found: ShardSet, labels: Sequence[str], first: Sh
         "train_positives": positives,
         "validation_groups": list(config.validation_groups),
         "test_groups": list(config.test_groups),
+        **origin(config.path),
     }
     return DataSet(config.name, config.weight, **parts, record=record)
+
+
+def origin(path: Path) -> dict[str, Any]:
+    """What the converter wrote about the set: protocol, context, which known counts were found."""
+    report = path.parent / REPORT
+    if not report.is_file():
+        return {}
+    try:
+        plain = json.loads(report.read_text(encoding="utf-8"))
+        told = {key: plain[key] for key in ORIGIN if key in plain}
+    except (OSError, ValueError, TypeError) as error:
+        raise DataError(f"{report} cannot be read: {error}", "convert the set again") from error
+    return {"conversion": told} if told else {}
+
+
+def _apart(config: DataConfig, parts: dict[str, list[Sample]]) -> None:
+    """No sample may be on two sides."""
+    sides = {side: {sample.id for sample in part} for side, part in parts.items()}
+    for one, other in combinations(SIDES, 2):
+        shared = sorted(sides[one] & sides[other])
+        if shared:
+            raise DataError(
+                f"data set {config.name!r}: {len(shared)} samples are both in {one} and {other}, "
+                f"for example {shared[0]!r}",
+                "give sets that have no sample in common",
+            )
 
 
 def _side(config: DataConfig, sample: Sample) -> str:
@@ -104,7 +164,8 @@ def _side(config: DataConfig, sample: Sample) -> str:
     if sample.group in config.validation_groups:
         return "validation"
     key = sample.group if config.by == "group" else sample.id
-    return "validation" if fraction_of(key) < config.validation else "train"
+    share = config.validation if isinstance(config.validation, float) else 0.0
+    return "validation" if fraction_of(key) < share else "train"
 
 
 def fraction_of(key: str) -> float:
