@@ -58,8 +58,6 @@ class DefaultHyper(BaseModel):
     """Where steps are counted from; ``end`` when the last one is what is asked about."""
     recency: bool = False
     """Whether labels read with a learned preference for late steps, one slope per head."""
-    recency: bool = False
-    """Whether labels read with a learned preference for late steps, one slope per head."""
     reliability: bool = True
     """Ablation: False weighs all present modalities equally, whatever their variances."""
     masks: bool = True
@@ -118,12 +116,6 @@ class Attention(nn.Module):
     def _split(self, x: Tensor) -> Tensor:
         """(B, L, d) -> (B, heads, L, d / heads)."""
         return x.reshape(*x.shape[:2], self.heads, -1).transpose(1, 2)
-
-
-def age(valid: Tensor) -> Tensor:
-    """(B, L) how many steps before the last valid one each step lies."""
-    step = torch.arange(valid.shape[1], device=valid.device)
-    return (step * valid).amax(dim=1, keepdim=True) - step
 
 
 def age(valid: Tensor) -> Tensor:
