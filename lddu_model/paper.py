@@ -254,8 +254,9 @@ class PaperNet(Network):
         return paper_losses(out, target, weight, config, self.queue)
 
     def _map(self, m: int, features: Tensor, mask: Tensor) -> Tensor:
-        """Z (B, C, d) of modality `m`; one that is absent is read as the zeros that it holds."""
-        valid = mask | ~mask.any(dim=1, keepdim=True)
+        """Z (B, C, d) of modality `m`; one that is absent is read as a single step of zeros."""
+        first = torch.arange(mask.shape[1], device=mask.device) == 0
+        valid = mask | (~mask.any(dim=1, keepdim=True) & first)
         if self.steps is not None:
             features, valid = unmasked(features, self.steps[m])
         states = self.encoders[m](features, valid)

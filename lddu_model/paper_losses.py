@@ -123,7 +123,7 @@ def contrast(v: Tensor, ids: Tensor, queue: ContrastQueue, tau: float) -> Tensor
     positive = ids[:, None] == everyone_ids[None, :]
     positive[itself, itself] = False
     others = similarity.clone()
-    others[itself, itself] = -torch.inf
+    others[itself, itself] = -1e4  # finite: a row without any other stays a number
     normaliser = others.logsumexp(dim=1)
     count = positive.sum(dim=1)
     attracted = (similarity * positive).sum(dim=1) / count.clamp_min(1)
