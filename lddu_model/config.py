@@ -81,6 +81,9 @@ class OptimConfig(_Strict):
     eps: float = Field(default=1e-8, gt=0)
     bias_correction: bool = True
     """False: Adam as BERT and the released LDDU use it, without correcting young averages."""
+    average: float | None = Field(default=None, gt=0, lt=1)
+    """Decay per step of a moving average of the weights, which is what is judged and kept; None:
+    the weights as they are."""
     patience: int = Field(default=5, ge=1)
     """Epochs without a better validation score after which training ends."""
 
@@ -134,9 +137,8 @@ class TrainConfig(_Strict):
         return self.model_copy(update=changes)
 
 
-def read_config(path: str | Path, changes: Sequence[str] = ()) -> TrainConfig:
-    """Read `path` and apply `changes` such as ``optim.epochs=3`` or ``data.0.path="x"``."""
-    path = Path(path)
+def read_changed(path: Path, changes: Sequence[str] = ()) -> dict[str, Any]:
+    """A TOML file with `changes` such as ``optim.epochs=3`` or ``data.0.path="x"``."""
     try:
         plain = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -145,6 +147,12 @@ def read_config(path: str | Path, changes: Sequence[str] = ()) -> TrainConfig:
         raise ConfigError(f"{path} is not valid TOML: {error}") from error
     for change in changes:
         _apply(plain, change)
+    return plain
+
+
+def read_config(path: str | Path, changes: Sequence[str] = ()) -> TrainConfig:
+    """Read `path` and apply `changes`, see ``read_changed``."""
+    plain = read_changed(Path(path), changes)
     where = f"{path} with --set {' '.join(changes)}" if changes else str(path)
     prefix: tuple[str, ...] = ()
     try:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -18,7 +20,9 @@ class Optimiser:
         self.total = total
         self.done = 0
         """Finished steps."""
-        self.parameters = [p for p in net.parameters() if p.requires_grad]
+        self.parameters: list[Tensor] = [p for p in net.parameters() if p.requires_grad]
+        averages = config.average is not None
+        self.means = [p.detach().clone() for p in self.parameters] if averages else []
         groups = [
             {"params": [p for p in self.parameters if p.ndim > 1]},
             {"params": [p for p in self.parameters if p.ndim <= 1]},
@@ -47,6 +51,7 @@ class Optimiser:
             self._set_rates()
             self.adam.step()
             self.done += 1
+            self._follow()
         return norm
 
     def _set_rates(self) -> None:
@@ -59,18 +64,48 @@ class Optimiser:
         for group, decay in zip(self.adam.param_groups, self._decays, strict=True):
             group.update(lr=rate * scale, eps=eps, weight_decay=decay / scale)
 
+    @torch.no_grad()
+    def _follow(self) -> None:
+        """Move the average; young averages move faster, so that the start is soon forgotten."""
+        if self.config.average is None:
+            return
+        decay = min(self.config.average, self.done / (self.done + 9.0))
+        torch._foreach_lerp_(self.means, self.parameters, 1.0 - decay)
+
+    @contextmanager
+    def averaged(self) -> Iterator[None]:
+        """Inside, the network has the average of its weights."""
+        if self.config.average is None:
+            yield
+            return
+        own = [parameter.detach().clone() for parameter in self.parameters]
+        self._put(self.means)
+        try:
+            yield
+        finally:
+            self._put(own)
+
+    @torch.no_grad()
+    def _put(self, values: Sequence[Tensor]) -> None:
+        for parameter, value in zip(self.parameters, values, strict=True):
+            parameter.copy_(value)
+
     def state(self) -> dict[str, Tensor]:
-        """Moments by parameter, for ``restore``."""
-        return {
+        """Moments and averages by parameter, for ``restore``."""
+        moments = {
             f"{i}.{key}": value
             for i, parameter in enumerate(self.parameters)
             for key, value in self.adam.state.get(parameter, {}).items()
         }
+        return moments | {f"{i}.mean": value for i, value in enumerate(self.means)}
 
     def restore(self, state: dict[str, Tensor], done: int) -> None:
         for name, value in state.items():
             index, key = name.split(".", 1)
             parameter = self.parameters[int(index)]
+            if key == "mean":
+                self.means[int(index)].copy_(value)
+                continue
             there = value if key == "step" else value.to(parameter.device)
             self.adam.state[parameter][key] = there
         self.done = done

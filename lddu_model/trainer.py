@@ -94,11 +94,12 @@ class Trainer:
                 start = time.perf_counter()
                 row: Row = {"epoch": epoch, **self._epoch(epoch)}
                 row["seconds"] = round(time.perf_counter() - start, 3)
-                self._judge(row)
-                self.history.append(row)
-                if self.best is None or row["score"] > self.best["score"]:
-                    self.best = row
-                    self._keep(row)
+                with self.optimiser.averaged():
+                    self._judge(row)
+                    self.history.append(row)
+                    if self.best is None or row["score"] > self.best["score"]:
+                        self.best = row
+                        self._keep(row)
                 if self.ranks.first:
                     curves.add(row)
                 self._save_state()
