@@ -1,11 +1,12 @@
 """A CMU-MOSEI-sized MMSA file, and what converting it costs.
 
-    python -m benchmarks.mosei_sized LABELS.csv FOLDER [--unaligned] [--keep]
+    python -m benchmarks.mosei_sized LABELS.csv FOLDER [--unaligned] [--train] [--keep]
 
 LABELS.csv names the real clips (see ``lddu_model.data.mosei``); features are generated, of the
 sizes and with the padding of the real ones. FOLDER gets the file (4 GB aligned, 8.5 GB unaligned)
-and the set that is made of it, both of which are removed again without --keep. The last line is
-JSON: seconds and memory of the two commands that a user runs. Memory is what the process holds for
+and the set that is made of it, both of which are removed again without --keep. --train adds one
+epoch of configs/train-mosei.toml and an evaluation of what it gave. The last line is JSON: seconds
+and memory of each command that a user runs. Memory is what the process holds for
 itself; pages of the file, which the system may drop at any time, are counted apart.
 """
 
@@ -14,49 +15,13 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
-import subprocess
-import sys
 import time
 from pathlib import Path
 
-import psutil
-
+from benchmarks.measured import MB, measured, train
 from tests.lddu_layouts import mmsa_tree, read_clips, write_pickle
 
 UNALIGNED = {"text": 50, "audio": 500, "vision": 375}
-MB = 1 << 20
-
-
-def measured(*command: str) -> dict[str, float]:
-    """Run a module; seconds and the largest memory of it and its children together."""
-    begin = time.perf_counter()
-    process = psutil.Popen([sys.executable, "-m", *command])
-    own = mapped = 0
-    while process.poll() is None:
-        held = [_memory(each) for each in (process, *_children(process))]
-        own = max(own, sum(each[0] for each in held))
-        mapped = max(mapped, sum(each[1] for each in held))
-        time.sleep(0.1)
-    seconds = time.perf_counter() - begin
-    if process.returncode:
-        raise subprocess.CalledProcessError(process.returncode, command)
-    return {"seconds": round(seconds, 1), "memory_mb": own // MB, "file_pages_mb": mapped // MB}
-
-
-def _children(process: psutil.Popen) -> list[psutil.Process]:
-    try:
-        return list(process.children(recursive=True))
-    except psutil.NoSuchProcess:
-        return []
-
-
-def _memory(process: psutil.Process) -> tuple[int, int]:
-    """Own bytes and bytes of mapped files."""
-    try:
-        info = process.memory_info()
-    except psutil.NoSuchProcess:
-        return 0, 0
-    return info.rss - info.shared, info.shared
 
 
 def main() -> None:
@@ -64,6 +29,7 @@ def main() -> None:
     parser.add_argument("labels", type=Path)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--unaligned", action="store_true")
+    parser.add_argument("--train", action="store_true")
     parser.add_argument("--keep", action="store_true")
     chosen = parser.parse_args()
     chosen.folder.mkdir(parents=True, exist_ok=True)
@@ -80,6 +46,8 @@ def main() -> None:
         "labels": measured("lddu_model.labels", str(out), str(chosen.labels)),
     }
     result["set_mb"] = sum(each.stat().st_size for each in out.rglob("*.safetensors")) // MB
+    if chosen.train:
+        result |= train(out, chosen.folder / "run", "configs/train-mosei.toml")
     if not chosen.keep:
         shutil.rmtree(out)
         file.unlink()

@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from lddu_model.network import Output, cross_entropy, moderated
 
-MAX_RANKED = 1024
+MAX_RANKED = 512
 """Ranking compares at most so many estimates with each other (all pairs of a random draw)."""
 
 

@@ -124,7 +124,10 @@ def write_pickle(path: Path, value: Any, protocol: int = 4) -> Path:
 
 
 def write_m3ed(
-    folder: Path, dialogues: Mapping[str, Mapping[str, int]], seed: int = 0
+    folder: Path,
+    dialogues: Mapping[str, Mapping[str, int]],
+    seed: int = 0,
+    lengths: tuple[int, int] = (2, 13),
 ) -> dict[str, list[tuple[str, str, int]]]:
     """annotation.json, splitInfo and features.pkl; `dialogues`: split -> series -> dialogues.
 
@@ -142,7 +145,7 @@ def write_m3ed(
         for movie, count in movies.items():
             tree[movie] = {}
             for d in range(1, count + 1):
-                name, length = f"{movie}_{d}", int(rng.integers(2, 13))
+                name, length = f"{movie}_{d}", int(rng.integers(*lengths))
                 turns = {f"{name}_{u}": _turn(rng, names, u) for u in rng.permutation(length) + 1}
                 tree[movie][name] = {"SpeakerInfo": {"A": {"Name": "A"}}, "Dialog": turns}
                 made.setdefault(split, []).append((movie, name, length))
