@@ -70,11 +70,12 @@ def collate(samples: Sequence[Sample], spec: FeatureSpec) -> Batch:
                 f"sample {sample.id!r} has modalities {unknown}, "
                 f"spec {spec.name!r} knows {list(spec.names)}"
             )
-    padded = [_pad([rows(sample, m) for sample in samples], m.dim) for m in spec.modalities]
+    padded = [pad([rows(sample, m) for sample in samples], m.dim) for m in spec.modalities]
     return Batch([features for features, _ in padded], [mask for _, mask in padded])
 
 
-def _pad(parts: Sequence[tuple[Float32, Bool] | None], dim: int) -> tuple[Tensor, Tensor]:
+def pad(parts: Sequence[tuple[Float32, Bool] | None], dim: int) -> tuple[Tensor, Tensor]:
+    """Features (B, L, D) and mask (B, L) from what ``rows`` gives; L is the longest."""
     steps = max((len(part[1]) for part in parts if part is not None), default=1)
     features = np.zeros((len(parts), steps, dim), dtype=np.float32)
     mask = np.zeros((len(parts), steps), dtype=bool)

@@ -54,6 +54,10 @@ class Evidence(Output, Protocol):
     def log_var(self) -> Tensor:
         """(B, M, C, z)."""
 
+    @property
+    def apart(self) -> tuple[Tensor, Tensor]:
+        """Variance (B, C) and modality_variance (B, M, C), with gradients to their own layers."""
+
 
 def class_weights(labels: Tensor, config: ClassWeights) -> Tensor:
     """(N, C) training labels -> (C,) weight of a positive."""
@@ -78,10 +82,9 @@ def losses(out: Evidence, target: Tensor, weight: Tensor, config: LossConfig) ->
     terms["auxiliary"] = _mean_where(auxiliary, present)
     terms["contrast"] = contrast(out.mu, out.log_var, target, out.present, config.temperature)
     everywhere = torch.ones_like(target, dtype=torch.bool)
-    terms["ranking"] = ranking(out.variance, fused, target, everywhere)
-    terms["ranking"] = terms["ranking"] + ranking(
-        out.modality_variance, alone, each_target, present
-    )
+    variance, modality_variance = out.apart
+    terms["ranking"] = ranking(variance, fused, target, everywhere)
+    terms["ranking"] = terms["ranking"] + ranking(modality_variance, alone, each_target, present)
     terms["total"] = (
         terms["fused"]
         + config.auxiliary * terms["auxiliary"]

@@ -32,6 +32,8 @@ INPUT_LIMIT = 8.0
 """Normalised features are cut to this many standard deviations."""
 LOG_VARIANCE_LIMIT = 5.0
 SMALLEST_VARIANCE = 0.01
+USUAL = 0.95
+"""Share of the training data that is not surprising at all."""
 
 
 class DefaultHyper(BaseModel):
@@ -56,6 +58,8 @@ class DefaultHyper(BaseModel):
     """Whether modalities may correct the fused mean together."""
     positions: Literal["start", "end"] = "start"
     """Where steps are counted from; ``end`` when the last one is what is asked about."""
+    novelty: bool = False
+    """Whether sequences whose statistics leave those of the training data raise the variance."""
     recency: bool = False
     """Whether labels read with a learned preference for late steps, one slope per head."""
     reliability: bool = True
@@ -83,6 +87,8 @@ class DefaultOutput(NamedTuple):
     log_var: Tensor
     """(B, M, C, z)"""
     present: Tensor
+    apart: tuple[Tensor, Tensor]
+    """`variance` and `modality_variance` again; their gradients reach what makes variances only."""
 
 
 class Attention(nn.Module):
@@ -156,6 +162,9 @@ class Encoder(nn.Module):
 
     mean: Tensor
     scale: Tensor
+    usual: Tensor
+    unusual: Tensor
+    limit: Tensor
 
     def __init__(self, dim: int, hyper: DefaultHyper) -> None:
         super().__init__()
@@ -167,6 +176,26 @@ class Encoder(nn.Module):
         self.layers = nn.ModuleList(Layer(hyper) for _ in range(hyper.layers))
         self.norm = nn.LayerNorm(hyper.width)
         self.from_end = hyper.positions == "end"
+        if hyper.novelty:
+            self.register_buffer("usual", torch.zeros(2 * dim))
+            self.register_buffer("unusual", torch.ones(2 * dim))
+            self.register_buffer("limit", torch.ones(()))
+
+    def statistics(self, features: Tensor, mask: Tensor) -> Tensor:
+        """(B, 2 D) mean and log standard deviation over the valid steps of each feature."""
+        x, weight = self._normalised(features), mask[..., None].to(features.dtype)
+        count = weight.sum(dim=1).clamp_min(1.0)
+        mean = (x * weight).sum(dim=1) / count
+        square = ((x - mean[:, None]).square() * weight).sum(dim=1) / count
+        return torch.cat([mean, 0.5 * (square + 0.01).log()], dim=1).float()
+
+    def distance(self, features: Tensor, mask: Tensor) -> Tensor:
+        """(B,) mean squared deviation of the statistics from what is usual."""
+        gap = (self.statistics(features, mask) - self.usual) / self.unusual
+        return gap.square().mean(dim=1)
+
+    def _normalised(self, features: Tensor) -> Tensor:
+        return ((features - self.mean) * self.scale).clamp(-INPUT_LIMIT, INPUT_LIMIT)
 
     def forward(self, features: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """Features (B, L, D) and mask (B, L) -> states (B, L, d) and valid (B, L).
@@ -174,8 +203,7 @@ class Encoder(nn.Module):
         A sample without a valid step gets the learned token as its only step, so that attention
         always has something to read.
         """
-        x = ((features - self.mean) * self.scale).clamp(-INPUT_LIMIT, INPUT_LIMIT)
-        x = self.input(x)
+        x = self.input(self._normalised(features))
         step = torch.arange(x.shape[1], device=x.device)
         place = age(mask) if self.from_end else step
         x = x + sinusoids(place, x.shape[2]).to(x.dtype)
@@ -222,11 +250,17 @@ class Distribution(nn.Module):
         self.mu = nn.Linear(hyper.latent, hyper.latent)
         self.log_var = nn.Linear(hyper.latent, hyper.latent)
 
-    def forward(self, reading: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, C, d) -> mu, log_var (B, C, z); log_var stays within +-LOG_VARIANCE_LIMIT."""
+    def forward(self, reading: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """(B, C, d) -> mu, log_var (B, C, z), and log_var whose gradient ends at its own layer.
+
+        log_var stays within +-LOG_VARIANCE_LIMIT.
+        """
         hidden = self.trunk(reading)
+        return self.mu(hidden).float(), self._bounded(hidden), self._bounded(hidden.detach())
+
+    def _bounded(self, hidden: Tensor) -> Tensor:
         log_var = self.log_var(hidden).float() / LOG_VARIANCE_LIMIT
-        return self.mu(hidden).float(), LOG_VARIANCE_LIMIT * torch.tanh(log_var)
+        return LOG_VARIANCE_LIMIT * torch.tanh(log_var)
 
 
 class DefaultNet(Network):
@@ -241,6 +275,7 @@ class DefaultNet(Network):
         self.prior_precision = 1.0 / hyper.prior_variance
         self.logit_limit = hyper.logit_limit
         self.reliability = hyper.reliability
+        self.novelty = hyper.novelty
         self.steps = None if hyper.masks else [each.steps for each in spec.modalities]
         floor = [hyper.variance_floor.get(name, SMALLEST_VARIANCE) for name in spec.names]
         self.register_buffer("floor", torch.tensor(floor)[:, None], persistent=False)
@@ -271,6 +306,18 @@ class DefaultNet(Network):
         encoder.mean.copy_(mean)
         encoder.scale.copy_(1.0 / deviation.clamp_min(1e-3))
 
+    @torch.no_grad()
+    def set_usual(self, index: int, features: Tensor, mask: Tensor) -> None:
+        if not self.novelty or not len(features):
+            return
+        encoder = self.encoders[index]
+        assert isinstance(encoder, Encoder)
+        statistics = encoder.statistics(features, mask)
+        encoder.usual.copy_(statistics.mean(dim=0))
+        encoder.unusual.copy_(statistics.std(dim=0).clamp_min(1e-2))
+        distances = encoder.distance(features, mask)
+        encoder.limit.copy_(torch.quantile(distances, USUAL))
+
     def set_base_rate(self, rate: Tensor) -> None:
         self.prior_logit.copy_(torch.logit(rate, eps=1e-3))
 
@@ -286,22 +333,48 @@ class DefaultNet(Network):
         latents = [self._latent(m, features[m], mask[m]) for m in range(len(features))]
         mu = torch.stack([each[0] for each in latents], dim=1)
         log_var = torch.stack([each[1] for each in latents], dim=1)
+        log_var_apart = torch.stack([each[2] for each in latents], dim=1)
         present = torch.stack([each.any(dim=1) for each in mask], dim=1)
         # A linear map of a Gaussian: no sampling is needed to know the logit's mean and variance.
         modality_logit = (self.weight * mu).sum(-1) + self.bias
         if self.logit_limit is not None:
             modality_logit = self.logit_limit * torch.tanh(modality_logit / self.logit_limit)
-        modality_variance = (self.weight.square() * log_var.exp()).sum(-1) + self.floor
+        modality_variance = self._spread(self.weight, log_var)
         logit, variance = self._fuse(modality_logit, modality_variance, present)
+        alone = self._spread(self.weight.detach(), log_var_apart)
+        _, fused = self._fuse(modality_logit.detach(), alone, present)
+        if self.novelty:
+            surprise = self._surprise(features, mask)
+            variance, fused = variance + surprise, fused + surprise
         if self.interaction is not None:
             together = self.interaction(mu.transpose(1, 2).flatten(2)).float().squeeze(-1)
             logit = logit + together * present.any(dim=1, keepdim=True)
         return DefaultOutput(
-            logit, variance, modality_logit, modality_variance, mu, log_var, present
+            logit,
+            variance,
+            modality_logit,
+            modality_variance,
+            mu,
+            log_var,
+            present,
+            (fused, alone),
         )
 
-    def _latent(self, m: int, features: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        """Means and log variances (B, C, z) of modality `m`; those without it share one token."""
+    def _spread(self, weight: Tensor, log_var: Tensor) -> Tensor:
+        """Variance (B, M, C) of a linear map of N(., exp(log_var)), log_var (B, M, C, z)."""
+        return (weight.square() * log_var.exp()).sum(-1) + self.floor
+
+    def _surprise(self, features: list[Tensor], mask: list[Tensor]) -> Tensor:
+        """(B, 1) how far the statistics of what is present leave those of the training data."""
+        each = []
+        for encoder, x, valid in zip(self.encoders, features, mask, strict=True):
+            assert isinstance(encoder, Encoder)
+            excess = functional.relu(encoder.distance(x, valid) / encoder.limit - 1.0)
+            each.append(excess * valid.any(dim=1))
+        return torch.stack(each, dim=1).sum(dim=1, keepdim=True)
+
+    def _latent(self, m: int, features: Tensor, mask: Tensor) -> tuple[Tensor, ...]:
+        """What ``Distribution`` gives for modality `m`; samples without it share one token."""
         index = mask.any(dim=1).nonzero().squeeze(1)
         if len(index) == len(mask):
             return self._encode(m, features, mask)
@@ -310,12 +383,14 @@ class DefaultNet(Network):
         if len(index):
             found = self._encode(m, features[index], mask[index])
             filled = [x.index_copy(0, index, y) for x, y in zip(filled, found, strict=True)]
-        return filled[0], filled[1]
+        return tuple(filled)
 
-    def _encode(self, m: int, features: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    def _encode(self, m: int, features: Tensor, mask: Tensor) -> tuple[Tensor, ...]:
         states, valid = self.encoders[m](features, mask)
-        mu, log_var = self.distributions[m](self.readers[m](self.labels, states, valid))
-        return mu, log_var
+        found: tuple[Tensor, ...] = self.distributions[m](
+            self.readers[m](self.labels, states, valid)
+        )
+        return found
 
     def _fuse(self, logit: Tensor, variance: Tensor, present: Tensor) -> tuple[Tensor, Tensor]:
         """(B, M, C) twice and (B, M) -> mean and variance (B, C).

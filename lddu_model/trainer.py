@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from lddu_model import losses as loss_terms
 from lddu_model.api import Model, create
-from lddu_model.batch import collate
+from lddu_model.batch import collate, pad, rows
 from lddu_model.checkpoint import load, save
 from lddu_model.config import TrainConfig
 from lddu_model.curves import Curves
@@ -31,8 +31,10 @@ from lddu_model.optim import Optimiser
 from lddu_model.ranks import Ranks
 from lddu_model.report import provenance
 from lddu_model.resume import State, drop_state, load_state, save_state
-from lddu_model.spec import FeatureSpec, Float32, Sample
+from lddu_model.spec import FeatureSpec, Float32, ModalitySpec, Sample
 
+USUAL_SAMPLES = 2000
+"""From which a network learns what is usual."""
 Row = dict[str, Any]
 
 
@@ -256,5 +258,13 @@ def prepare_inputs(
         model.net.set_normalisation(
             m, torch.from_numpy(mean), torch.from_numpy(deviation[modality.name])
         )
+        model.net.set_usual(m, *_whole(training, modality))
     model.net.set_base_rate(torch.from_numpy(stacked_labels(training)).mean(dim=0))
     return deviation
+
+
+def _whole(training: Sequence[Sample], modality: ModalitySpec) -> tuple[Tensor, Tensor]:
+    """Up to ``USUAL_SAMPLES`` sequences of one modality, padded (N, L, D), with their mask."""
+    there = [sample for sample in training if rows(sample, modality) is not None]
+    chosen = there[:: max(1, math.ceil(len(there) / USUAL_SAMPLES))]
+    return pad([rows(sample, modality) for sample in chosen], modality.dim)

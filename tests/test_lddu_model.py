@@ -20,6 +20,7 @@ from lddu_model.errors import ConfigError, DeviceError, ModelError, SpecError
 from lddu_model.losses import LossConfig, class_weights, contrast, losses, ranking
 from lddu_model.model import DefaultNet
 from lddu_model.network import moderated
+from lddu_model.trainer import prepare_inputs
 from tests.lddu_toys import LABELS, SMALL, SPEC, toy_samples
 
 
@@ -242,6 +243,85 @@ def test_ranking_falls_when_variance_follows_error_and_moves_variances_only() ->
     assert logit.grad is None
     assert right.grad is not None
     assert right.grad[0, 0] > 0 > right.grad[1, 0]
+
+
+def test_ranking_trains_what_makes_variances_and_nothing_else() -> None:
+    net = model()
+    samples = toy_samples(12)
+    batch, target = collate(samples, SPEC), torch.from_numpy(stacked_labels(samples))
+    out = forward(net, batch)
+    for mine, apart in zip((out.variance, out.modality_variance), out.apart, strict=True):
+        torch.testing.assert_close(mine, apart)
+    losses(out, target, torch.ones(3), LossConfig())["ranking"].backward()  # type: ignore[no-untyped-call]
+    reached = {
+        name for name, p in net.net.named_parameters() if p.grad is not None and p.grad.abs().sum()
+    }
+    allowed = {f"distributions.{m}.log_var.{x}" for m in range(3) for x in ("weight", "bias")}
+    assert allowed <= reached <= {*allowed, "conflict"}
+
+
+def test_labels_that_prefer_late_steps_read_the_last_one() -> None:
+    torch.manual_seed(0)
+    hyper = {**SMALL, "recency": True, "positions": "end"}
+    net = create("default", SPEC, LABELS, hyper)
+    for m in range(3):
+        net.net.get_parameter(f"readers.{m}.log_slope").data.fill_(5.0)
+    long, short = toy_samples(1)[0], {}
+    for name, x in long.features.items():
+        short[name] = x[-1:]
+    alone = net.predict([replace(long, features=short, mask={})])
+    earlier = {name: x.copy() for name, x in long.features.items()}
+    seen = net.predict([replace(long, features=earlier)])
+    assert seen.logit.shape == alone.logit.shape
+    # Padding behind the last valid step does not count as late.
+    padded = {name: np.concatenate([x, x]) for name, x in long.features.items()}
+    mask = {name: np.arange(len(x)) < len(x) // 2 for name, x in padded.items()}
+    assert_equal(net.predict([replace(long, features=padded, mask=mask)]), seen)
+    reader = net.net.get_submodule("readers.0")
+    states = torch.randn(1, 4, 16)
+    valid = torch.tensor([[True, True, True, False]])
+    queries = torch.randn(3, 16)
+    before = reader(queries, states, valid)
+    for step, matters in ((0, False), (2, True), (3, False)):
+        other = states.clone()
+        other[:, step] += 1.0
+        changed = (reader(queries, other, valid) - before).abs().max() > 1e-4
+        assert bool(changed) == matters, step
+
+
+def test_what_training_never_saw_raises_the_variance() -> None:
+    torch.manual_seed(0)
+    net = create("default", SPEC, LABELS, {**SMALL, "novelty": True})
+    prepare_inputs(net, SPEC, toy_samples(400))
+    plain = create("default", SPEC, LABELS, SMALL)
+    plain.net.load_state_dict(net.net.state_dict(), strict=False)
+    prepare_inputs(plain, SPEC, toy_samples(400))
+    usual = toy_samples(200, seed=5)
+    rises = net.predict(usual).variance - plain.predict(usual).variance
+    assert (rises[:, 0] > 1e-6).mean() < 0.3, "each modality surprises in 5 %"
+    strange = [
+        replace(s, features={k: x * (4 if k == "face" else 1) for k, x in s.features.items()})
+        for s in usual
+    ]
+    rises = net.predict(strange).variance - plain.predict(strange).variance
+    assert (rises[:, 0] > 0.1).mean() > 0.9
+    nobody = net.predict([Sample({}, {})])
+    np.testing.assert_allclose(nobody.variance, 9.0, rtol=1e-5)
+
+
+def test_ablations_change_what_they_name() -> None:
+    torch.manual_seed(0)
+    net = create("default", SPEC, LABELS, {**SMALL, "interaction": False})
+    other = create("default", SPEC, LABELS, {**SMALL, "interaction": False, "reliability": False})
+    other.net.load_state_dict(net.net.state_dict())
+    batch = collate(toy_samples(5), SPEC)
+    out, equal = forward(net, batch), forward(other, batch)
+    centre = out.modality_logit.mean(dim=1)
+    weight = 3.0 / equal.modality_variance.mean(dim=1)
+    prior = net.net.get_buffer("prior_logit")
+    expected = (weight * centre + prior / 9.0) / (weight + 1.0 / 9.0)
+    torch.testing.assert_close(equal.logit, expected)
+    assert (out.logit - equal.logit).abs().max() > 1e-4
 
 
 def test_contrast_looks_inside_cells_only() -> None:
