@@ -40,7 +40,7 @@ def main() -> None:
     files = ("annotation.json", "splitInfo", "features.pkl")
     convert = measured(
         "lddu_model.data.convert", "m3ed", *(str(source / name) for name in files),
-        "--protocol", chosen.protocol, "--context", "12", "--out", str(out),
+        "--protocol", chosen.protocol, "--context", "3", "--out", str(out),
     )  # fmt: skip
     result = {
         "protocol": chosen.protocol,

@@ -32,6 +32,8 @@ INPUT_LIMIT = 8.0
 """Normalised features are cut to this many standard deviations."""
 LOG_VARIANCE_LIMIT = 5.0
 SMALLEST_VARIANCE = 0.01
+COMPONENTS = 8
+"""Directions in which the statistics of the training data vary together."""
 USUAL = 0.95
 """Share of the training data that is not surprising at all."""
 
@@ -58,6 +60,8 @@ class DefaultHyper(BaseModel):
     """Whether modalities may correct the fused mean together."""
     positions: Literal["start", "end"] = "start"
     """Where steps are counted from; ``end`` when the last one is what is asked about."""
+    variance_width: int = Field(default=0, ge=0)
+    """Width of layers that only variances have; 0: they share the trunk of the means."""
     novelty: bool = False
     """Whether sequences whose statistics leave those of the training data raise the variance."""
     recency: bool = False
@@ -163,7 +167,9 @@ class Encoder(nn.Module):
     mean: Tensor
     scale: Tensor
     usual: Tensor
-    unusual: Tensor
+    usual_scale: Tensor
+    common: Tensor
+    rest_scale: Tensor
     limit: Tensor
 
     def __init__(self, dim: int, hyper: DefaultHyper) -> None:
@@ -178,21 +184,41 @@ class Encoder(nn.Module):
         self.from_end = hyper.positions == "end"
         if hyper.novelty:
             self.register_buffer("usual", torch.zeros(2 * dim))
-            self.register_buffer("unusual", torch.ones(2 * dim))
+            self.register_buffer("usual_scale", torch.ones(2 * dim))
+            self.register_buffer("common", torch.zeros(min(COMPONENTS, dim // 4), 2 * dim))
+            self.register_buffer("rest_scale", torch.ones(2 * dim))
             self.register_buffer("limit", torch.ones(()))
 
     def statistics(self, features: Tensor, mask: Tensor) -> Tensor:
-        """(B, 2 D) mean and log standard deviation over the valid steps of each feature."""
-        x, weight = self._normalised(features), mask[..., None].to(features.dtype)
+        """(B, 2 D) of each feature over the valid steps: mean in standard deviations, their log."""
+        x, weight = self._normalised(features).float(), mask[..., None].float()
         count = weight.sum(dim=1).clamp_min(1.0)
         mean = (x * weight).sum(dim=1) / count
-        square = ((x - mean[:, None]).square() * weight).sum(dim=1) / count
-        return torch.cat([mean, 0.5 * (square + 0.01).log()], dim=1).float()
+        square = ((x - mean[:, None]).square() * weight).sum(dim=1) / count + 0.01
+        return torch.cat([mean / square.sqrt(), 0.5 * square.log()], dim=1)
 
     def distance(self, features: Tensor, mask: Tensor) -> Tensor:
-        """(B,) mean squared deviation of the statistics from what is usual."""
-        gap = (self.statistics(features, mask) - self.usual) / self.unusual
-        return gap.square().mean(dim=1)
+        """(B,) mean square of what is unusual in the statistics, in usual sizes.
+
+        What varies together in the training data (how loud, how noisy) is taken out first.
+        """
+        return (self._rest(self.statistics(features, mask)) / self.rest_scale).square().mean(dim=1)
+
+    def _rest(self, statistics: Tensor) -> Tensor:
+        z = (statistics - self.usual) / self.usual_scale
+        return z - (z @ self.common.T) @ self.common
+
+    @torch.no_grad()
+    def learn_usual(self, features: Tensor, mask: Tensor) -> None:
+        """From training data (N, L, D) and (N, L), where each has a valid step."""
+        found = self.statistics(features, mask)
+        self.usual.copy_(found.mean(dim=0))
+        self.usual_scale.copy_(found.std(dim=0).clamp_min(1e-2))
+        z = (found - self.usual) / self.usual_scale
+        directions = torch.linalg.svd(z, full_matrices=False)[2][: len(self.common)]
+        self.common.zero_()[: len(directions)] = directions
+        self.rest_scale.copy_(self._rest(found).std(dim=0).clamp_min(1e-3))
+        self.limit.copy_(torch.quantile(self.distance(features, mask), USUAL).clamp_min(1e-3))
 
     def _normalised(self, features: Tensor) -> Tensor:
         return ((features - self.mean) * self.scale).clamp(-INPUT_LIMIT, INPUT_LIMIT)
@@ -249,14 +275,27 @@ class Distribution(nn.Module):
         )
         self.mu = nn.Linear(hyper.latent, hyper.latent)
         self.log_var = nn.Linear(hyper.latent, hyper.latent)
+        self.doubt: nn.Sequential | None = None
+        if hyper.variance_width:
+            self.doubt = nn.Sequential(
+                nn.LayerNorm(hyper.width),
+                nn.Linear(hyper.width, hyper.variance_width),
+                nn.GELU(),
+                nn.Linear(hyper.variance_width, hyper.latent),
+                nn.GELU(),
+            )
 
     def forward(self, reading: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """(B, C, d) -> mu, log_var (B, C, z), and log_var whose gradient ends at its own layer.
+        """(B, C, d) -> mu, log_var (B, C, z), and log_var whose gradient ends at its own layers.
 
         log_var stays within +-LOG_VARIANCE_LIMIT.
         """
         hidden = self.trunk(reading)
-        return self.mu(hidden).float(), self._bounded(hidden), self._bounded(hidden.detach())
+        mu = self.mu(hidden).float()
+        if self.doubt is not None:
+            log_var = self._bounded(self.doubt(reading.detach()))
+            return mu, log_var, log_var
+        return mu, self._bounded(hidden), self._bounded(hidden.detach())
 
     def _bounded(self, hidden: Tensor) -> Tensor:
         log_var = self.log_var(hidden).float() / LOG_VARIANCE_LIMIT
@@ -306,17 +345,11 @@ class DefaultNet(Network):
         encoder.mean.copy_(mean)
         encoder.scale.copy_(1.0 / deviation.clamp_min(1e-3))
 
-    @torch.no_grad()
     def set_usual(self, index: int, features: Tensor, mask: Tensor) -> None:
-        if not self.novelty or not len(features):
-            return
         encoder = self.encoders[index]
         assert isinstance(encoder, Encoder)
-        statistics = encoder.statistics(features, mask)
-        encoder.usual.copy_(statistics.mean(dim=0))
-        encoder.unusual.copy_(statistics.std(dim=0).clamp_min(1e-2))
-        distances = encoder.distance(features, mask)
-        encoder.limit.copy_(torch.quantile(distances, USUAL))
+        if self.novelty and len(features) > 1:
+            encoder.learn_usual(features, mask)
 
     def set_base_rate(self, rate: Tensor) -> None:
         self.prior_logit.copy_(torch.logit(rate, eps=1e-3))
@@ -365,13 +398,17 @@ class DefaultNet(Network):
         return (weight.square() * log_var.exp()).sum(-1) + self.floor
 
     def _surprise(self, features: list[Tensor], mask: list[Tensor]) -> Tensor:
-        """(B, 1) how far the statistics of what is present leave those of the training data."""
+        """(B, 1) variance for what training did not see: 0 for usual inputs, at most the prior's.
+
+        Judged by the statistics of each present modality, beyond those of most training data.
+        """
         each = []
         for encoder, x, valid in zip(self.encoders, features, mask, strict=True):
             assert isinstance(encoder, Encoder)
-            excess = functional.relu(encoder.distance(x, valid) / encoder.limit - 1.0)
-            each.append(excess * valid.any(dim=1))
-        return torch.stack(each, dim=1).sum(dim=1, keepdim=True)
+            beyond = functional.relu(encoder.distance(x, valid) / encoder.limit - 1.0)
+            each.append(beyond * valid.any(dim=1))
+        excess = torch.stack(each, dim=1).sum(dim=1, keepdim=True)
+        return (1.0 - torch.exp(-excess)) / self.prior_precision
 
     def _latent(self, m: int, features: Tensor, mask: Tensor) -> tuple[Tensor, ...]:
         """What ``Distribution`` gives for modality `m`; samples without it share one token."""
