@@ -375,9 +375,24 @@ def test_wrong_use_is_explained() -> None:
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-def test_gpu_says_what_the_cpu_says() -> None:
+@pytest.mark.parametrize("variant", ["default", "paper", "transformer"])
+def test_gpu_says_what_the_cpu_says(variant: str) -> None:
     samples = [*toy_samples(20), *toy_samples(5, ("voice",))]
-    assert_equal(model().predict(samples), model().to("cuda").predict(samples), 1e-3)
+    torch.manual_seed(0)
+    net = create(variant, SPEC, LABELS)
+    here = net.predict(samples)
+    assert_equal(here, net.to("cuda").predict(samples), 1e-3)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_a_graph_on_the_gpu_says_the_same() -> None:
+    net = create("default", SPEC, LABELS).to("cuda").net
+    batch = collate(toy_samples(16), SPEC).to(torch.device("cuda"))
+    with torch.inference_mode():
+        eager = net(batch.features, batch.mask).logit
+        compiled = torch.compile(net)(batch.features, batch.mask).logit
+    torch.testing.assert_close(eager, compiled, atol=1e-3, rtol=1e-3)
 
 
 def test_spec_round_trip_and_digest() -> None:
