@@ -19,8 +19,14 @@ from lddu_model.errors import DataError
 from lddu_model.spec import FeatureSpec, Float32, Sample, differences
 
 SIDES = ("train", "validation", "test")
-ORIGIN = ("source", "protocol", "context", "fingerprint")
-"""What is told of a conversion."""
+ORIGIN = {
+    "source": "source",
+    "protocol": "protocol",
+    "context": "context",
+    "fingerprint": "counts found",
+}
+"""What is told of a conversion: key of its report -> name. Its fingerprint says which known counts
+the data have; that of a feature set is a digest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +145,7 @@ def origin(path: Path) -> dict[str, Any]:
         return {}
     try:
         plain = json.loads(report.read_text(encoding="utf-8"))
-        told = {key: plain[key] for key in ORIGIN if key in plain}
+        told = {name: plain[key] for key, name in ORIGIN.items() if key in plain}
     except (OSError, ValueError, TypeError) as error:
         raise DataError(f"{report} cannot be read: {error}", "convert the set again") from error
     return {"conversion": told} if told else {}
