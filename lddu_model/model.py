@@ -49,6 +49,8 @@ class DefaultHyper(BaseModel):
     feed_forward: int = Field(default=256, ge=8)
     latent: int = Field(default=64, ge=2)
     dropout: float = Field(default=0.1, ge=0, lt=1)
+    input_dropout: float = Field(default=0.0, ge=0, lt=1)
+    """Chance of each input feature to be zero in training: against learning vectors by heart."""
     prior_variance: float = Field(default=9.0, gt=0)
     """Variance of the logit when no modality is present (standard deviation 3: anything goes)."""
     variance_floor: dict[str, float] = Field(default_factory=dict)
@@ -178,6 +180,7 @@ class Encoder(nn.Module):
         self.register_buffer("scale", torch.ones(dim))
         self.input = nn.Linear(dim, hyper.width)
         self.missing = nn.Parameter(torch.randn(hyper.width) * 0.02)
+        self.input_dropout = nn.Dropout(hyper.input_dropout)
         self.dropout = nn.Dropout(hyper.dropout)
         self.layers = nn.ModuleList(Layer(hyper) for _ in range(hyper.layers))
         self.norm = nn.LayerNorm(hyper.width)
@@ -229,7 +232,7 @@ class Encoder(nn.Module):
         A sample without a valid step gets the learned token as its only step, so that attention
         always has something to read.
         """
-        x = self.input(self._normalised(features))
+        x = self.input(self.input_dropout(self._normalised(features)))
         step = torch.arange(x.shape[1], device=x.device)
         place = age(mask) if self.from_end else step
         x = x + sinusoids(place, x.shape[2]).to(x.dtype)

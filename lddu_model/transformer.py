@@ -27,6 +27,8 @@ class TransformerHyper(BaseModel):
     layers: int = Field(default=4, ge=1)
     feed_forward: int = Field(default=256, ge=8)
     dropout: float = Field(default=0.1, ge=0, lt=1)
+    input_dropout: float = Field(default=0.0, ge=0, lt=1)
+    """Chance of each input feature to be zero in training."""
     from_end: bool = False
     """Count steps from the last one instead of the first."""
 
@@ -76,6 +78,7 @@ class TransformerNet(Network):
         self.encoder = nn.TransformerEncoder(
             layer, hyper.layers, norm=norm, enable_nested_tensor=False
         )
+        self.input_dropout = nn.Dropout(hyper.input_dropout)
         self.dropout = nn.Dropout(hyper.dropout)
         self.head = nn.Linear(hyper.width, labels)
 
@@ -106,7 +109,7 @@ class TransformerNet(Network):
 
     def _embed(self, m: int, features: Tensor, mask: Tensor) -> Tensor:
         x = (features - self.get_buffer(f"mean_{m}")) * self.get_buffer(f"scale_{m}")
-        x = self.inputs[m](x.clamp(-8.0, 8.0)) + self.marks[m]
+        x = self.inputs[m](self.input_dropout(x.clamp(-8.0, 8.0))) + self.marks[m]
         step = torch.arange(x.shape[1], device=x.device)
         place = (step * mask).amax(dim=1, keepdim=True) - step if self.from_end else step
         marked: Tensor = x + sinusoids(place, x.shape[2]).to(x.dtype)
