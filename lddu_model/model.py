@@ -24,18 +24,16 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional
 
+from lddu_model.blocks import Attention, FeedForward, Layer, age
 from lddu_model.losses import LossConfig, losses
 from lddu_model.network import Network, sinusoids, unmasked
+from lddu_model.novelty import Novelty
 from lddu_model.spec import FeatureSpec
 
 INPUT_LIMIT = 8.0
 """Normalised features are cut to this many standard deviations."""
 LOG_VARIANCE_LIMIT = 5.0
 SMALLEST_VARIANCE = 0.01
-COMPONENTS = 8
-"""Directions in which the statistics of the training data vary together."""
-USUAL = 0.95
-"""Share of the training data that is not surprising at all."""
 
 
 class DefaultHyper(BaseModel):
@@ -97,82 +95,11 @@ class DefaultOutput(NamedTuple):
     """`variance` and `modality_variance` again; their gradients reach what makes variances only."""
 
 
-class Attention(nn.Module):
-    """Multi-head attention with a key mask; no dropout on its weights, so the fused kernel runs."""
-
-    def __init__(self, width: int, heads: int) -> None:
-        super().__init__()
-        self.heads = heads
-        self.query = nn.Linear(width, width)
-        self.key_value = nn.Linear(width, 2 * width)
-        self.out = nn.Linear(width, width)
-
-    def forward(
-        self, x: Tensor, states: Tensor, valid: Tensor, bias: Tensor | None = None
-    ) -> Tensor:
-        """Queries `x` (B, Q, d) read states (B, L, d) where valid (B, L) -> (B, Q, d).
-
-        `bias` (B, heads, 1, L) is added to the logits of the attention.
-        """
-        query = self._split(self.query(x))
-        key, value = self.key_value(states).chunk(2, dim=-1)
-        mask = valid[:, None, None, :]
-        if bias is not None:
-            mask = bias.masked_fill(~mask, -torch.inf).to(query.dtype)
-        read = functional.scaled_dot_product_attention(
-            query, self._split(key), self._split(value), attn_mask=mask
-        )
-        joined: Tensor = self.out(read.transpose(1, 2).flatten(2))
-        return joined
-
-    def _split(self, x: Tensor) -> Tensor:
-        """(B, L, d) -> (B, heads, L, d / heads)."""
-        return x.reshape(*x.shape[:2], self.heads, -1).transpose(1, 2)
-
-
-def age(valid: Tensor) -> Tensor:
-    """(B, L) how many steps before the last valid one each step lies."""
-    step = torch.arange(valid.shape[1], device=valid.device)
-    return (step * valid).amax(dim=1, keepdim=True) - step
-
-
-class FeedForward(nn.Sequential):
-    def __init__(self, hyper: DefaultHyper) -> None:
-        super().__init__(
-            nn.LayerNorm(hyper.width),
-            nn.Linear(hyper.width, hyper.feed_forward),
-            nn.GELU(),
-            nn.Linear(hyper.feed_forward, hyper.width),
-            nn.Dropout(hyper.dropout),
-        )
-
-
-class Layer(nn.Module):
-    """One pre-norm Transformer layer."""
-
-    def __init__(self, hyper: DefaultHyper) -> None:
-        super().__init__()
-        self.norm = nn.LayerNorm(hyper.width)
-        self.attention = Attention(hyper.width, hyper.heads)
-        self.dropout = nn.Dropout(hyper.dropout)
-        self.feed_forward = FeedForward(hyper)
-
-    def forward(self, x: Tensor, valid: Tensor) -> Tensor:
-        normed = self.norm(x)
-        x = x + self.dropout(self.attention(normed, normed, valid))
-        return x + self.feed_forward(x)  # type: ignore[no-any-return]  # a torch call is Any
-
-
 class Encoder(nn.Module):
     """The sequence of one modality in its context."""
 
     mean: Tensor
     scale: Tensor
-    usual: Tensor
-    usual_scale: Tensor
-    common: Tensor
-    rest_scale: Tensor
-    limit: Tensor
 
     def __init__(self, dim: int, hyper: DefaultHyper) -> None:
         super().__init__()
@@ -182,46 +109,24 @@ class Encoder(nn.Module):
         self.missing = nn.Parameter(torch.randn(hyper.width) * 0.02)
         self.input_dropout = nn.Dropout(hyper.input_dropout)
         self.dropout = nn.Dropout(hyper.dropout)
-        self.layers = nn.ModuleList(Layer(hyper) for _ in range(hyper.layers))
+        self.layers = nn.ModuleList(
+            Layer(hyper.width, hyper.heads, hyper.feed_forward, hyper.dropout)
+            for _ in range(hyper.layers)
+        )
         self.norm = nn.LayerNorm(hyper.width)
         self.from_end = hyper.positions == "end"
-        if hyper.novelty:
-            self.register_buffer("usual", torch.zeros(2 * dim))
-            self.register_buffer("usual_scale", torch.ones(2 * dim))
-            self.register_buffer("common", torch.zeros(min(COMPONENTS, dim // 4), 2 * dim))
-            self.register_buffer("rest_scale", torch.ones(2 * dim))
-            self.register_buffer("limit", torch.ones(()))
+        self.novelty = Novelty(dim) if hyper.novelty else None
 
-    def statistics(self, features: Tensor, mask: Tensor) -> Tensor:
-        """(B, 2 D) of each feature over the valid steps: mean in standard deviations, their log."""
-        x, weight = self._normalised(features).float(), mask[..., None].float()
-        count = weight.sum(dim=1).clamp_min(1.0)
-        mean = (x * weight).sum(dim=1) / count
-        square = ((x - mean[:, None]).square() * weight).sum(dim=1) / count + 0.01
-        return torch.cat([mean / square.sqrt(), 0.5 * square.log()], dim=1)
+    def surprise(self, features: Tensor, mask: Tensor) -> Tensor:
+        """(B,) see ``Novelty``; 0 without it."""
+        if self.novelty is None:
+            return features.new_zeros(len(features))
+        return self.novelty(self._normalised(features), mask)  # type: ignore[no-any-return]  # torch: Any
 
-    def distance(self, features: Tensor, mask: Tensor) -> Tensor:
-        """(B,) mean square of what is unusual in the statistics, in usual sizes.
-
-        What varies together in the training data (how loud, how noisy) is taken out first.
-        """
-        return (self._rest(self.statistics(features, mask)) / self.rest_scale).square().mean(dim=1)
-
-    def _rest(self, statistics: Tensor) -> Tensor:
-        z = (statistics - self.usual) / self.usual_scale
-        return z - (z @ self.common.T) @ self.common
-
-    @torch.no_grad()
     def learn_usual(self, features: Tensor, mask: Tensor) -> None:
         """From training data (N, L, D) and (N, L), where each has a valid step."""
-        found = self.statistics(features, mask)
-        self.usual.copy_(found.mean(dim=0))
-        self.usual_scale.copy_(found.std(dim=0).clamp_min(1e-2))
-        z = (found - self.usual) / self.usual_scale
-        directions = torch.linalg.svd(z, full_matrices=False)[2][: len(self.common)]
-        self.common.zero_()[: len(directions)] = directions
-        self.rest_scale.copy_(self._rest(found).std(dim=0).clamp_min(1e-3))
-        self.limit.copy_(torch.quantile(self.distance(features, mask), USUAL).clamp_min(1e-3))
+        if self.novelty is not None and len(features) > 1:
+            self.novelty.learn(self._normalised(features), mask)
 
     def _normalised(self, features: Tensor) -> Tensor:
         return ((features - self.mean) * self.scale).clamp(-INPUT_LIMIT, INPUT_LIMIT)
@@ -253,7 +158,7 @@ class LabelReader(nn.Module):
         super().__init__()
         self.attention = Attention(hyper.width, hyper.heads)
         self.dropout = nn.Dropout(hyper.dropout)
-        self.feed_forward = FeedForward(hyper)
+        self.feed_forward = FeedForward(hyper.width, hyper.feed_forward, hyper.dropout)
         # From all but blind to what was before (a factor exp(-4) per step) to almost indifferent.
         slopes = 4.0 * 0.5 ** torch.arange(hyper.heads)
         self.log_slope = nn.Parameter(slopes.log()) if hyper.recency else None
@@ -351,8 +256,7 @@ class DefaultNet(Network):
     def set_usual(self, index: int, features: Tensor, mask: Tensor) -> None:
         encoder = self.encoders[index]
         assert isinstance(encoder, Encoder)
-        if self.novelty and len(features) > 1:
-            encoder.learn_usual(features, mask)
+        encoder.learn_usual(features, mask)
 
     def set_base_rate(self, rate: Tensor) -> None:
         self.prior_logit.copy_(torch.logit(rate, eps=1e-3))
@@ -408,13 +312,14 @@ class DefaultNet(Network):
         each = []
         for encoder, x, valid in zip(self.encoders, features, mask, strict=True):
             assert isinstance(encoder, Encoder)
-            beyond = functional.relu(encoder.distance(x, valid) / encoder.limit - 1.0)
-            each.append(beyond * valid.any(dim=1))
+            each.append(encoder.surprise(x, valid))
         excess = torch.stack(each, dim=1).sum(dim=1, keepdim=True)
         return (1.0 - torch.exp(-excess)) / self.prior_precision
 
     def _latent(self, m: int, features: Tensor, mask: Tensor) -> tuple[Tensor, ...]:
         """What ``Distribution`` gives for modality `m`; samples without it share one token."""
+        if mask.is_cuda or torch.compiler.is_compiling():  # no wait for how many there are
+            return self._encode(m, features, mask)
         index = mask.any(dim=1).nonzero().squeeze(1)
         if len(index) == len(mask):
             return self._encode(m, features, mask)
