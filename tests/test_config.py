@@ -17,7 +17,7 @@ def test_the_shipped_serve_configuration_states_the_defaults() -> None:
 
 
 def test_every_shipped_configuration_has_a_known_kind() -> None:
-    kinds = ("serve", "replay", "prepare", "train")
+    kinds = ("serve", "replay", "prepare", "train", "sweep", "synthetic")
     files = sorted(CONFIGS.glob("*.toml"))
     assert files and all(file.name.startswith(kinds) for file in files)
 
