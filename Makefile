@@ -4,14 +4,15 @@
 PY := .venv/bin/python
 CONFIG ?= configs/serve.toml
 
-.PHONY: help setup serve test check clean
+.PHONY: help setup serve test test-long check clean
 
 help:
-	@echo "make serve   set up, then start the server (ARGS are passed on)"
-	@echo "make test    set up, then run every test (ARGS are passed to pytest)"
-	@echo "make check   set up, then lint and check types"
-	@echo "make setup   set up for all of these"
-	@echo "make clean   remove the virtual environment and caches (not the weights)"
+	@echo "make serve      set up, then start the server (ARGS are passed on)"
+	@echo "make test       set up, then run every test (ARGS are passed to pytest)"
+	@echo "make test-long  set up, then run the tests that take long"
+	@echo "make check      set up, then lint and check types"
+	@echo "make setup      set up for all of these"
+	@echo "make clean      remove the virtual environment and caches (not the weights)"
 
 setup:
 	@scripts/setup.sh packages-dev libraries weights browser
@@ -23,6 +24,10 @@ serve:
 test:
 	@scripts/setup.sh packages-dev libraries weights browser
 	@$(PY) -m pytest $(ARGS)
+
+test-long:
+	@scripts/setup.sh packages-dev libraries weights browser
+	@$(PY) -m pytest -m long $(ARGS)
 
 check:
 	@scripts/setup.sh packages-dev

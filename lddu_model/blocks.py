@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from lddu_model.dropout import Dropout
+
 
 class Attention(nn.Module):
     """Multi-head attention with a key mask; no dropout on its weights, so the fused kernel runs."""
@@ -56,7 +58,7 @@ class FeedForward(nn.Sequential):
             nn.Linear(width, hidden),
             nn.GELU(),
             nn.Linear(hidden, width),
-            nn.Dropout(dropout),
+            Dropout(dropout),
         )
 
 
@@ -67,7 +69,7 @@ class Layer(nn.Module):
         super().__init__()
         self.norm = nn.LayerNorm(width)
         self.attention = Attention(width, heads)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.feed_forward = FeedForward(width, hidden, dropout)
 
     def forward(self, x: Tensor, valid: Tensor) -> Tensor:

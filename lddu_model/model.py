@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from lddu_model.blocks import Attention, FeedForward, Layer, age
+from lddu_model.dropout import Dropout
 from lddu_model.losses import LossConfig, losses
 from lddu_model.network import Network, sinusoids, unmasked
 from lddu_model.novelty import Novelty
@@ -34,6 +35,8 @@ INPUT_LIMIT = 8.0
 """Normalised features are cut to this many standard deviations."""
 LOG_VARIANCE_LIMIT = 5.0
 SMALLEST_VARIANCE = 0.01
+NOVELTY_STEEPNESS = 3.0
+"""How fast distance beyond what is usual becomes variance: at a third beyond it is 63 %."""
 
 
 class DefaultHyper(BaseModel):
@@ -63,7 +66,7 @@ class DefaultHyper(BaseModel):
     variance_width: int = Field(default=0, ge=0)
     """Width of layers that only variances have; 0: they share the trunk of the means."""
     novelty: bool = False
-    """Whether sequences whose statistics leave those of the training data raise the variance."""
+    """Whether sequences that are unlike those of the training data raise the variance."""
     recency: bool = False
     """Whether labels read with a learned preference for late steps, one slope per head."""
     reliability: bool = True
@@ -107,15 +110,15 @@ class Encoder(nn.Module):
         self.register_buffer("scale", torch.ones(dim))
         self.input = nn.Linear(dim, hyper.width)
         self.missing = nn.Parameter(torch.randn(hyper.width) * 0.02)
-        self.input_dropout = nn.Dropout(hyper.input_dropout)
-        self.dropout = nn.Dropout(hyper.dropout)
+        self.input_dropout = Dropout(hyper.input_dropout)
+        self.dropout = Dropout(hyper.dropout)
         self.layers = nn.ModuleList(
             Layer(hyper.width, hyper.heads, hyper.feed_forward, hyper.dropout)
             for _ in range(hyper.layers)
         )
         self.norm = nn.LayerNorm(hyper.width)
         self.from_end = hyper.positions == "end"
-        self.novelty = Novelty(dim) if hyper.novelty else None
+        self.novelty = Novelty() if hyper.novelty else None
 
     def surprise(self, features: Tensor, mask: Tensor) -> Tensor:
         """(B,) see ``Novelty``; 0 without it."""
@@ -157,7 +160,7 @@ class LabelReader(nn.Module):
     def __init__(self, hyper: DefaultHyper) -> None:
         super().__init__()
         self.attention = Attention(hyper.width, hyper.heads)
-        self.dropout = nn.Dropout(hyper.dropout)
+        self.dropout = Dropout(hyper.dropout)
         self.feed_forward = FeedForward(hyper.width, hyper.feed_forward, hyper.dropout)
         # From all but blind to what was before (a factor exp(-4) per step) to almost indifferent.
         slopes = 4.0 * 0.5 ** torch.arange(hyper.heads)
@@ -243,7 +246,7 @@ class DefaultNet(Network):
                 nn.LayerNorm(count * hyper.latent),
                 nn.Linear(count * hyper.latent, hyper.latent),
                 nn.GELU(),
-                nn.Dropout(hyper.dropout),
+                Dropout(hyper.dropout),
                 last,
             )
 
@@ -307,14 +310,14 @@ class DefaultNet(Network):
     def _surprise(self, features: list[Tensor], mask: list[Tensor]) -> Tensor:
         """(B, 1) variance for what training did not see: 0 for usual inputs, at most the prior's.
 
-        Judged by the statistics of each present modality, beyond those of most training data.
+        Of each present modality, beyond what nearly all training data stay within.
         """
         each = []
         for encoder, x, valid in zip(self.encoders, features, mask, strict=True):
             assert isinstance(encoder, Encoder)
             each.append(encoder.surprise(x, valid))
         excess = torch.stack(each, dim=1).sum(dim=1, keepdim=True)
-        return (1.0 - torch.exp(-excess)) / self.prior_precision
+        return (1.0 - torch.exp(-NOVELTY_STEEPNESS * excess)) / self.prior_precision
 
     def _latent(self, m: int, features: Tensor, mask: Tensor) -> tuple[Tensor, ...]:
         """What ``Distribution`` gives for modality `m`; samples without it share one token."""

@@ -1,6 +1,11 @@
-"""How unlike the training data a sequence is, from simple statistics of its features.
+"""How unlike the training data a sequence is, by simple properties of it as a signal.
 
-Shapes: B samples, N training samples, L steps, D features per step.
+What noise does to features (it is not smooth, sits in few features or steps, freezes, has other
+peaks) is much the same whatever the features are, and few properties tell it; a density of the
+features themselves sees mostly how strong they are. Properties that are seen together in training,
+also those of its noisy samples, are usual, and what is far from all of them is novel.
+
+Shapes: B samples, N training samples, L steps, D features per step, K properties.
 """
 
 from __future__ import annotations
@@ -9,61 +14,106 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-COMPONENTS = 8
-"""Directions in which the statistics of the training data vary together."""
-USUAL = 0.95
-"""Share of the training data that is not surprising at all."""
+PROPERTIES = 10
+NEIGHBOURS = 5
+KNOWN = 1024
+"""Training samples that are kept to compare with."""
+USUAL = 0.99
+"""Share of training data that is not novel at all."""
+FEWEST = 50
+"""With fewer training samples nothing is called novel."""
+SMALL = 1e-3
+UNKNOWN = 1e6
+"""Fills places for samples that there were not; finite, as tensors of a checkpoint are."""
 
 
 class Novelty(nn.Module):
-    """0 for sequences as most of the training data, growing with the distance beyond them."""
+    """0 for sequences as nearly all of the training data, growing with the distance beyond them."""
 
     usual: Tensor
-    usual_scale: Tensor
-    common: Tensor
-    rest_scale: Tensor
+    scale: Tensor
+    known: Tensor
     limit: Tensor
 
-    def __init__(self, dim: int) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self.register_buffer("usual", torch.zeros(2 * dim))
-        self.register_buffer("usual_scale", torch.ones(2 * dim))
-        self.register_buffer("common", torch.zeros(min(COMPONENTS, dim // 4), 2 * dim))
-        self.register_buffer("rest_scale", torch.ones(2 * dim))
-        self.register_buffer("limit", torch.ones(()))
+        self.register_buffer("usual", torch.zeros(PROPERTIES))
+        self.register_buffer("scale", torch.ones(PROPERTIES))
+        self.register_buffer("known", torch.zeros(KNOWN, PROPERTIES))
+        self.register_buffer("limit", torch.tensor(torch.finfo(torch.float32).max))
 
     def forward(self, features: Tensor, mask: Tensor) -> Tensor:
         """Normalised features (B, L, D) and mask (B, L) -> (B,); 0 where nothing is valid."""
-        beyond = functional.relu(self._distance(features, mask) / self.limit - 1.0)
+        beyond = functional.relu(self._distance(properties(features, mask)) / self.limit - 1.0)
         return beyond * mask.any(dim=1)
 
-    def _statistics(self, features: Tensor, mask: Tensor) -> Tensor:
-        """(B, 2 D) of each feature over the valid steps: mean in standard deviations, their log."""
-        x, weight = features.float(), mask[..., None].float()
-        count = weight.sum(dim=1).clamp_min(1.0)
-        mean = (x * weight).sum(dim=1) / count
-        square = ((x - mean[:, None]).square() * weight).sum(dim=1) / count + 0.01
-        return torch.cat([mean / square.sqrt(), 0.5 * square.log()], dim=1)
-
-    def _distance(self, features: Tensor, mask: Tensor) -> Tensor:
-        """(B,) mean square of what is unusual in the statistics, in usual sizes.
-
-        What varies together in the training data (how loud, how noisy) is taken out first.
-        """
-        return (self._rest(self._statistics(features, mask)) / self.rest_scale).square().mean(dim=1)
-
-    def _rest(self, statistics: Tensor) -> Tensor:
-        z = (statistics - self.usual) / self.usual_scale
-        return z - (z @ self.common.T) @ self.common
+    def _distance(self, found: Tensor) -> Tensor:
+        """(B, K) -> (B,) mean distance to the nearest samples of the training data."""
+        apart = torch.cdist((found - self.usual) / self.scale, self.known)
+        return apart.topk(NEIGHBOURS, dim=1, largest=False).values.mean(dim=1)
 
     @torch.no_grad()
     def learn(self, features: Tensor, mask: Tensor) -> None:
-        """From training data (N, L, D) and (N, L), where each has a valid step."""
-        found = self._statistics(features, mask)
+        """From training data (N, L, D) and (N, L), where each has a valid step.
+
+        A quarter of it, not among what is compared with, tells which distances are usual.
+        """
+        if len(features) < FEWEST:
+            return
+        parts = zip(torch.split(features, 256), torch.split(mask, 256), strict=True)
+        found = torch.cat([properties(x, valid) for x, valid in parts])
         self.usual.copy_(found.mean(dim=0))
-        self.usual_scale.copy_(found.std(dim=0).clamp_min(1e-2))
-        z = (found - self.usual) / self.usual_scale
-        directions = torch.linalg.svd(z, full_matrices=False)[2][: len(self.common)]
-        self.common.zero_()[: len(directions)] = directions
-        self.rest_scale.copy_(self._rest(found).std(dim=0).clamp_min(1e-3))
-        self.limit.copy_(torch.quantile(self._distance(features, mask), USUAL).clamp_min(1e-3))
+        self.scale.copy_(found.std(dim=0).clamp_min(SMALL))
+        fourth = torch.arange(len(found)) % 4 == 3
+        known = ((found[~fourth] - self.usual) / self.scale)[:KNOWN]
+        self.known.fill_(UNKNOWN)[: len(known)] = known
+        limit = torch.quantile(self._distance(found[fourth]), USUAL)
+        self.limit.copy_(limit.clamp_min(SMALL))
+
+
+def properties(features: Tensor, mask: Tensor) -> Tensor:
+    """Normalised features (B, L, D) and mask (B, L) -> (B, K) of each sequence as a signal."""
+    x = features.float() * mask[..., None]
+    count = mask.sum(dim=1).clamp_min(1).float()
+    power = x.square()
+    by_feature = power.sum(dim=1) / count[:, None]
+    by_step = power.mean(dim=2)
+    total = by_feature.mean(dim=1) + SMALL
+    share = by_feature / total[:, None]
+    mean = x.sum(dim=1) / count[:, None]
+    change, largest = _changes(x, mask)
+    found = [
+        total.log(),
+        (mean.square().mean(dim=1) + SMALL).log(),
+        _autocorrelation(x, 1),
+        _autocorrelation(x, 2),
+        (share.amax(dim=1) + SMALL).log(),
+        (share + SMALL).log().clamp_min(-4.6).mean(dim=1),
+        (by_step.amax(dim=1) / total + SMALL).log(),
+        (power.square().sum(dim=(1, 2)) / (count * x.shape[2]) / total.square() + SMALL).log(),
+        change,
+        largest,
+    ]
+    return torch.stack(found, dim=1)
+
+
+def _autocorrelation(x: Tensor, lag: int) -> Tensor:
+    """(B, L, D) -> (B,); steps that are not valid are zero. 0 for a sequence that is too short."""
+    early, late = x[:, :-lag], x[:, lag:]
+    there = (early.abs().sum(dim=2) * late.abs().sum(dim=2)) > 0
+    early, late = early * there[..., None], late * there[..., None]
+    size = early.square().sum(dim=(1, 2)) * late.square().sum(dim=(1, 2))
+    return (early * late).sum(dim=(1, 2)) / (size + SMALL).sqrt()
+
+
+def _changes(x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    """Log of the median and of the largest change between steps, over their mean: (B,) twice."""
+    valid = mask[:, 1:] & mask[:, :-1]
+    if not valid.shape[1]:
+        return x.new_zeros(len(x)), x.new_zeros(len(x))
+    change = (x[:, 1:] - x[:, :-1]).square().mean(dim=2)
+    mean = (change * valid).sum(dim=1) / valid.sum(dim=1).clamp_min(1) + SMALL
+    median = change.masked_fill(~valid, torch.nan).nanmedian(dim=1).values.nan_to_num(0.0)
+    return (median / mean + 10 * SMALL).log(), (change * valid).amax(dim=1).div(mean).add(
+        SMALL
+    ).log()

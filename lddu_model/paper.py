@@ -28,11 +28,14 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.functional import logsigmoid
+from torch.utils.checkpoint import checkpoint
 
+from lddu_model.dropout import Dropout, dropout
 from lddu_model.network import Network, unmasked
 from lddu_model.paper_losses import ContrastQueue, PaperLossConfig, paper_losses
 from lddu_model.spec import FeatureSpec
 
+MANY_STEPS = 128
 EPS = 1e-12
 """Of every LayerNorm."""
 
@@ -90,25 +93,32 @@ class SelfAttention(nn.Module):
         super().__init__()
         self.heads = hyper.heads
         self.dropout = hyper.dropout
-        self.query = nn.Linear(hyper.width, hyper.width)
-        self.key = nn.Linear(hyper.width, hyper.width)
-        self.value = nn.Linear(hyper.width, hyper.width)
+        self.query_key_value = nn.Linear(hyper.width, 3 * hyper.width)
         self.out = nn.Linear(hyper.width, hyper.width)
 
     def forward(self, x: Tensor, valid: Tensor) -> Tensor:
-        read = functional.scaled_dot_product_attention(
-            self._split(self.query(x)),
-            self._split(self.key(x)),
-            self._split(self.value(x)),
-            attn_mask=valid[:, None, None, :],
-            dropout_p=self.dropout if self.training else 0.0,
-        )
+        parts = self.query_key_value(x).view(*x.shape[:2], 3, self.heads, -1)
+        query, key, value = parts.permute(2, 0, 3, 1, 4)
+        mask = valid[:, None, None, :]
+        if self.training and self.dropout:
+            if x.shape[1] > MANY_STEPS:
+                read = checkpoint(self._dropping, query, key, value, mask, use_reentrant=False)
+            else:
+                read = self._dropping(query, key, value, mask)
+        else:
+            read = functional.scaled_dot_product_attention(query, key, value, attn_mask=mask)
         joined: Tensor = self.out(read.transpose(1, 2).flatten(2))
         return joined
 
-    def _split(self, x: Tensor) -> Tensor:
-        """(B, L, d) -> (B, heads, L, d / heads)."""
-        return x.reshape(*x.shape[:2], self.heads, -1).transpose(1, 2)
+    def _dropping(self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor) -> Tensor:
+        """The same with dropout on the weights, which no fused kernel has on a CPU.
+
+        Of long sequences it is computed again in the backward pass, for the weights of all layers
+        would be 12 GB for 64 samples of 500 steps.
+        """
+        score = (query * query.shape[-1] ** -0.5) @ key.transpose(-1, -2)
+        weight = score.masked_fill(~mask, -torch.inf).softmax(dim=-1)
+        return dropout(weight, self.dropout, training=True) @ value
 
 
 class PostNormLayer(nn.Module):
@@ -121,7 +131,7 @@ class PostNormLayer(nn.Module):
         self.up = nn.Linear(hyper.width, hyper.width)
         self.down = nn.Linear(hyper.width, hyper.width)
         self.norm = nn.LayerNorm(hyper.width, eps=EPS)
-        self.dropout = nn.Dropout(hyper.dropout)
+        self.dropout = Dropout(hyper.dropout)
 
     def forward(self, x: Tensor, valid: Tensor) -> Tensor:
         x = self.attention_norm(x + self.dropout(self.attention(x, valid)))
@@ -138,7 +148,7 @@ class PaperEncoder(nn.Module):
         self.input = nn.Linear(dim, hyper.width)
         self.positions = nn.Parameter(torch.zeros(max(steps, hyper.positions), hyper.width))
         self.norm = nn.LayerNorm(hyper.width, eps=EPS)
-        self.dropout = nn.Dropout(hyper.dropout)
+        self.dropout = Dropout(hyper.dropout)
         self.layers = nn.ModuleList(PostNormLayer(hyper) for _ in range(hyper.layers))
         nn.init.normal_(self.positions, std=0.02)
         for module in self.modules():
@@ -162,7 +172,7 @@ class EmotionSpace(nn.Module):
         super().__init__()
         self.query = nn.Linear(hyper.width, hyper.width)
         self.key_value = nn.Linear(hyper.width, hyper.width)
-        self.dropout = nn.Dropout(hyper.head_dropout)
+        self.dropout = Dropout(hyper.head_dropout)
         self.out = nn.Linear(hyper.width, hyper.width)
 
     def forward(self, labels: Tensor, states: Tensor, valid: Tensor) -> Tensor:
@@ -203,7 +213,7 @@ class Head(nn.Sequential):
     def __init__(self, dim: int, hyper: PaperHyper) -> None:
         super().__init__(
             nn.Linear(dim, hyper.latent),
-            nn.Dropout(hyper.head_dropout),
+            Dropout(hyper.head_dropout),
             nn.ReLU(),
             nn.Linear(hyper.latent, 1),
         )

@@ -12,6 +12,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 
+from lddu_model.dropout import Dropout
 from lddu_model.losses import ClassWeights
 from lddu_model.network import Network, cross_entropy, sinusoids
 from lddu_model.spec import FeatureSpec
@@ -78,8 +79,8 @@ class TransformerNet(Network):
         self.encoder = nn.TransformerEncoder(
             layer, hyper.layers, norm=norm, enable_nested_tensor=False
         )
-        self.input_dropout = nn.Dropout(hyper.input_dropout)
-        self.dropout = nn.Dropout(hyper.dropout)
+        self.input_dropout = Dropout(hyper.input_dropout)
+        self.dropout = Dropout(hyper.dropout)
         self.head = nn.Linear(hyper.width, labels)
 
     def set_normalisation(self, index: int, mean: Tensor, deviation: Tensor) -> None:

@@ -56,7 +56,7 @@ def layer_norm(p: Parameters, name: str, x: Float) -> Float:
 
 def self_attention(p: Parameters, name: str, x: Float, valid: NDArray[np.bool_]) -> Float:
     """One sequence (L, d); every head reads the valid steps."""
-    query, key, value = (affine(p, f"{name}.{part}", x) for part in ("query", "key", "value"))
+    query, key, value = np.split(affine(p, f"{name}.query_key_value", x), 3, axis=1)
     heads = int(p["heads"])
     size = x.shape[1] // heads
     out = np.zeros_like(x)

@@ -287,7 +287,7 @@ def test_processes_average_their_gradients(sets: dict[str, Path], tmp_path: Path
     assert states[0].plain["draws"] != states[1].plain["draws"], "each draws its own samples"
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
 def test_compiled_training_runs(sets: dict[str, Path], tmp_path: Path) -> None:
     config = quick(tmp_path / "toy.toml", sets, "compile = true\n", epochs=1)
