@@ -1,0 +1,301 @@
+"""Causal filters of the logits of one person's labels, and smoothers that look both ways.
+
+Every filter is a pure step from one state to the next, so that a revised estimate is applied by
+filtering again from its window on. Shapes: C labels, T windows.
+
+`Kalman` is the default: the logit is an Ornstein-Uhlenbeck process that returns to the base rate,
+and an estimate is it plus noise whose variance is the model's. Windows overlap, so part of the
+noise is shared with the window before: that part is a second, autoregressive state whose scale
+follows the variance. With nothing coming in, the mean returns to the base and the variance grows to
+that of the process: stale estimates fade by themselves.
+
+Sources: Kalman 1960; Rauch, Tung, Striebel 1965; Rabiner 1989 (forward-backward); Casiez, Roussel,
+Vogel, CHI 2012 (One-Euro).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+Float64 = NDArray[np.float64]
+
+SMALLEST = 1e-6
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """What a filter takes: one window's estimate."""
+
+    t: float
+    """Seconds."""
+    logit: Float64
+    """(C,)"""
+    variance: Float64
+    """(C,) of the logit."""
+
+
+@dataclass(frozen=True, slots=True)
+class Filtered:
+    """The state of a filter after an estimate."""
+
+    t: float
+    mean: Float64
+    """(C,) logit"""
+    variance: Float64
+    """(C,) of it"""
+    memory: tuple[Float64, ...] = ()
+    """What else the filter must know to go on."""
+
+
+class Filter(Protocol):
+    """One rule of smoothing over time."""
+
+    def step(self, past: Filtered | None, new: Estimate) -> Filtered:
+        """The state after `new`; `past` is None at the first estimate."""
+
+
+class Smoother(Filter, Protocol):
+    """A filter that can also look back."""
+
+    def both_ways(self, new: Sequence[Estimate]) -> list[Filtered]:
+        """The states of all windows, each given all estimates."""
+
+
+@dataclass(frozen=True, slots=True)
+class Raw:
+    """No smoothing."""
+
+    def step(self, _past: Filtered | None, new: Estimate) -> Filtered:
+        return Filtered(new.t, new.logit, new.variance)
+
+
+@dataclass(frozen=True, slots=True)
+class Ema:
+    """Exponential moving average; `tau` is its time constant in seconds."""
+
+    tau: float = 1.0
+
+    def step(self, past: Filtered | None, new: Estimate) -> Filtered:
+        if past is None:
+            return Filtered(new.t, new.logit, new.variance)
+        keep = math.exp(-(new.t - past.t) / self.tau)
+        mean = keep * past.mean + (1 - keep) * new.logit
+        return Filtered(new.t, mean, keep * past.variance + (1 - keep) * new.variance)
+
+
+@dataclass(frozen=True, slots=True)
+class OneEuro:
+    """A low-pass filter that follows faster what moves faster; frequencies in Hz."""
+
+    min_cutoff: float = 0.2
+    beta: float = 0.1
+    derivative_cutoff: float = 1.0
+
+    def step(self, past: Filtered | None, new: Estimate) -> Filtered:
+        if past is None:
+            return Filtered(new.t, new.logit, new.variance, (np.zeros_like(new.logit),))
+        dt = max(new.t - past.t, SMALLEST)
+        moved = _follow(past.memory[0], (new.logit - past.mean) / dt, self.derivative_cutoff, dt)
+        cutoff = self.min_cutoff + self.beta * np.abs(moved)
+        mean = _follow(past.mean, new.logit, cutoff, dt)
+        variance = _follow(past.variance, new.variance, cutoff, dt)
+        return Filtered(new.t, mean, variance, (moved,))
+
+
+def _follow(past: Float64, new: Float64, cutoff: float | Float64, dt: float) -> Float64:
+    share = 1.0 / (1.0 + 1.0 / (2.0 * math.pi * np.asarray(cutoff) * dt))
+    return np.asarray(past + share * (new - past))
+
+
+@dataclass(frozen=True, slots=True)
+class Kalman:
+    """See the module's docstring."""
+
+    tau: float = 8.0
+    """Seconds in which the logit forgets where it was."""
+    spread: float = 4.0
+    """Variance of the process: of the logit where nothing is known."""
+    base: Float64 = field(default_factory=lambda: np.zeros(1))
+    """(C,) or (1,): logit that the process returns to."""
+    shared: float = 0.8
+    """Share of the noise's variance that overlapping windows have in common."""
+    window: float = 2.0
+    """Length of a window in seconds: estimates so far apart share nothing."""
+    constant: float | None = None
+    """Variance of all estimates, instead of what the model says."""
+
+    def step(self, past: Filtered | None, new: Estimate) -> Filtered:
+        return _state(new.t, self._update(self._predict(past, new), new))
+
+    def both_ways(self, new: Sequence[Estimate]) -> list[Filtered]:
+        """Rauch-Tung-Striebel."""
+        predicted, updated = [], []
+        past: Filtered | None = None
+        for each in new:
+            predicted.append(self._predict(past, each))
+            updated.append(self._update(predicted[-1], each))
+            past = _state(each.t, updated[-1])
+        smooth = updated[-1:]
+        for k in range(len(new) - 2, -1, -1):
+            move = self._move(new[k + 1], new[k].t, updated[k][5])
+            smooth.append(_look_back(updated[k], predicted[k + 1], smooth[-1], move))
+        return [_state(each.t, x) for each, x in zip(new, reversed(smooth), strict=True)]
+
+    def _noise(self, new: Estimate) -> Float64:
+        if self.constant is None:
+            return np.maximum(new.variance, SMALLEST)
+        return np.full_like(new.logit, self.constant)
+
+    def _move(self, new: Estimate, t: float, noise: Float64) -> tuple[float, Float64]:
+        """What of the process, and of the shared noise, is left after the time since `t`."""
+        dt = max(0.0, new.t - t)
+        overlap = max(0.0, 1.0 - dt / self.window)
+        return math.exp(-dt / self.tau), overlap * np.sqrt(self._noise(new) / noise)
+
+    def _predict(self, past: Filtered | None, new: Estimate) -> tuple[Float64, ...]:
+        """x, n, their variances and covariance, and the noise's scale before `new` is known.
+
+        x is the logit's distance to the base, n the shared noise.
+        """
+        noise = self._noise(new)
+        zero = np.zeros_like(noise)
+        if past is None:
+            return zero, zero, zero + self.spread, self.shared * noise, zero, noise
+        x, n, xx, nn, xn, before = past.memory
+        a, g = self._move(new, past.t, before)
+        fresh = self.shared * noise - np.square(g) * self.shared * before
+        return (
+            a * x,
+            g * n,
+            a * a * xx + (1 - a * a) * self.spread,
+            np.square(g) * nn + np.maximum(fresh, 0.0),
+            a * g * xn,
+            noise,
+        )
+
+    def _update(self, predicted: tuple[Float64, ...], new: Estimate) -> tuple[Float64, ...]:
+        x, n, xx, nn, xn, noise = predicted
+        alone = (1 - self.shared) * noise + SMALLEST
+        total = xx + nn + 2 * xn + alone
+        surprise = new.logit - self.base - x - n
+        gain_x, gain_n = (xx + xn) / total, (nn + xn) / total
+        return (
+            x + gain_x * surprise,
+            n + gain_n * surprise,
+            xx - gain_x * (xx + xn),
+            nn - gain_n * (nn + xn),
+            xn - gain_x * (nn + xn),
+            noise,
+            np.broadcast_to(self.base, x.shape),
+        )
+
+
+def _state(t: float, updated: tuple[Float64, ...]) -> Filtered:
+    return Filtered(t, updated[6] + updated[0], np.maximum(updated[2], SMALLEST), updated[:6])
+
+
+def _look_back(
+    here: tuple[Float64, ...],
+    ahead: tuple[Float64, ...],
+    smooth: tuple[Float64, ...],
+    move: tuple[float, Float64],
+) -> tuple[Float64, ...]:
+    """One step of Rauch-Tung-Striebel: the state here, given the smoothed one that follows.
+
+    Only the logit's mean and variance and what the next step back needs are right in the result.
+    """
+    own, expected, known = (_matrix(each) for each in (here, ahead, smooth))
+    transition = np.zeros_like(own)
+    transition[..., 0, 0], transition[..., 1, 1] = move
+    gain = own @ transition @ np.linalg.inv(expected + SMALLEST * np.eye(2))
+    change = np.stack([smooth[0] - ahead[0], smooth[1] - ahead[1]], axis=-1)
+    moved = np.einsum("cij,cj->ci", gain, change)
+    after = own + gain @ (known - expected) @ gain.swapaxes(-1, -2)
+    return (
+        here[0] + moved[:, 0],
+        here[1] + moved[:, 1],
+        after[:, 0, 0],
+        after[:, 1, 1],
+        after[:, 0, 1],
+        here[5],
+        here[6],
+    )
+
+
+def _matrix(state: tuple[Float64, ...]) -> Float64:
+    """(C, 2, 2) covariance."""
+    _, _, xx, nn, xn = state[:5]
+    return np.stack([np.stack([xx, xn], -1), np.stack([xn, nn], -1)], -2)
+
+
+@dataclass(frozen=True, slots=True)
+class TwoState:
+    """Hidden Markov model: a label is there or not, and estimates are +-`level` plus noise.
+
+    Evidence of a window is ``temper * 2 level (logit - base) / (variance + level_variance)``; the
+    mean is the posterior's logit, around `base`.
+    """
+
+    on: float = 24.0
+    """Mean seconds until a label comes."""
+    off: float = 8.0
+    """Mean seconds that it stays."""
+    level: float = 2.0
+    level_variance: float = 1.0
+    temper: float = 0.5
+    base: Float64 = field(default_factory=lambda: np.zeros(1))
+    constant: float | None = None
+
+    def step(self, past: Filtered | None, new: Estimate) -> Filtered:
+        ahead = self._ahead(past, new)
+        return self._said(new.t, ahead + self._evidence(new))
+
+    def both_ways(self, new: Sequence[Estimate]) -> list[Filtered]:
+        """Forward-backward, in log odds."""
+        states: list[Filtered] = []
+        for each in new:
+            states.append(self.step(states[-1] if states else None, each))
+        later = np.zeros_like(new[-1].logit)
+        found = [states[-1]]
+        for k in range(len(new) - 2, -1, -1):
+            later = self._behind(later + self._evidence(new[k + 1]), new[k + 1].t - new[k].t)
+            found.append(self._said(new[k].t, states[k].memory[0] + later))
+        return found[::-1]
+
+    def _rates(self, dt: float) -> tuple[float, float]:
+        """Chances to come and to go within `dt`."""
+        rate = 1 / self.on + 1 / self.off
+        moved = 1 - math.exp(-rate * dt)
+        return moved / self.on / rate, moved / self.off / rate
+
+    def _ahead(self, past: Filtered | None, new: Estimate) -> Float64:
+        if past is None:
+            return np.full_like(new.logit, math.log(self.off / self.on))
+        come, go = self._rates(max(0.0, new.t - past.t))
+        p = 1 / (1 + np.exp(-past.memory[0]))
+        there = p * (1 - go) + (1 - p) * come
+        return np.asarray(np.log(there) - np.log1p(-there))
+
+    def _behind(self, odds: Float64, dt: float) -> Float64:
+        """Log odds that what follows gives to a label being there now."""
+        come, go = self._rates(max(0.0, dt))
+        ratio = np.exp(np.clip(odds, -50, 50))
+        return np.asarray(np.log((1 - go) * ratio + go) - np.log(come * ratio + 1 - come))
+
+    def _evidence(self, new: Estimate) -> Float64:
+        noise = new.variance if self.constant is None else np.full_like(new.logit, self.constant)
+        scale = self.temper * 2 * self.level / (noise + self.level_variance)
+        return np.asarray(scale * (new.logit - self.base))
+
+    def _said(self, t: float, odds: Float64) -> Filtered:
+        """The posterior as a logit of the scale of the estimates."""
+        odds = np.clip(odds, -30, 30)
+        p = 1 / (1 + np.exp(-odds))
+        mean = self.base + self.level * (2 * p - 1)
+        return Filtered(t, mean, 4 * self.level**2 * p * (1 - p) + SMALLEST, (odds,))
