@@ -99,20 +99,22 @@ class Model:
         scale = torch.tensor(self.calibration.scale, device=out.logit.device)
         shift = torch.tensor(self.calibration.shift, device=out.logit.device)
         logit = out.logit * scale + shift
+        spread = out.spread * scale.square()
         variance = out.variance * scale.square()
         alone = out.modality_variance * scale.square()
         alone = alone.masked_fill(~out.present[..., None], torch.inf)
         return Prediction(
             _array(logit),
-            _array(torch.sigmoid(moderated(logit, variance) if self.net.moderates else logit)),
+            _array(torch.sigmoid(moderated(logit, spread))),
             _array(variance),
             _array(alone),
+            _array(spread),
         )
 
     def _empty(self) -> Prediction:
         none = np.zeros((0, len(self.labels)), dtype=np.float32)
         modalities = np.zeros((0, len(self.spec.modalities), len(self.labels)), dtype=np.float32)
-        return Prediction(none, none, none, modalities)
+        return Prediction(none, none, none, modalities, none)
 
 
 def create(

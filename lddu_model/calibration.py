@@ -15,14 +15,14 @@ MIN_SCALE, MAX_SCALE = 0.1, 10.0
 
 
 def fit_calibration(
-    logit: Float32, variance: Float32, truth: Float32, weight: Float32
+    logit: Float32, spread: Float32, truth: Float32, weight: Float32
 ) -> Calibration:
     """Scale and shift per label that give the most likely labels.
 
     All (N, C) but `weight` (N,). The shift undoes what class weights did to the base rate. A weak
     pull towards the identity keeps labels with few positives sane.
     """
-    x, v, y = (torch.from_numpy(np.asarray(a, dtype=np.float64)) for a in (logit, variance, truth))
+    x, v, y = (torch.from_numpy(np.asarray(a, dtype=np.float64)) for a in (logit, spread, truth))
     w = torch.from_numpy(np.asarray(weight / weight.mean(), dtype=np.float64))[:, None]
     log_scale = torch.zeros(x.shape[1], dtype=torch.float64, requires_grad=True)
     shift = torch.zeros(x.shape[1], dtype=torch.float64, requires_grad=True)

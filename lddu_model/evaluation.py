@@ -31,7 +31,7 @@ def predict_all(model: Model, samples: Sequence[Sample]) -> Prediction:
     return Prediction(
         *(
             np.concatenate([getattr(part, name) for part in parts])[back]
-            for name in ("logit", "probability", "variance", "modality_variance")
+            for name in ("logit", "probability", "variance", "modality_variance", "spread")
         )
     )
 
@@ -57,10 +57,8 @@ def choose(model: Model, views: Views) -> None:
         [np.full(len(samples), 1.0 / len(samples)) for samples in views.values()]
     ).astype(np.float32)
     logit = np.concatenate([each.logit for each in predictions.values()])
-    variance = np.concatenate([each.variance for each in predictions.values()])
-    if not model.net.moderates:
-        variance = np.zeros_like(variance)
-    model.calibration = fit_calibration(logit, variance, truth, weight)
+    spread = np.concatenate([each.spread for each in predictions.values()])
+    model.calibration = fit_calibration(logit, spread, truth, weight)
     probability = np.concatenate(
         [predict_all(model, samples).probability for samples in views.values()]
     )

@@ -55,8 +55,8 @@ class Evidence(Output, Protocol):
         """(B, M, C, z)."""
 
     @property
-    def apart(self) -> tuple[Tensor, Tensor]:
-        """Variance (B, C) and modality_variance (B, M, C), with gradients to their own layers."""
+    def modality_spread(self) -> Tensor:
+        """(B, M, C)."""
 
 
 def class_weights(labels: Tensor, config: ClassWeights) -> Tensor:
@@ -73,8 +73,8 @@ def losses(out: Evidence, target: Tensor, weight: Tensor, config: LossConfig) ->
     `target` (B, C) of 0 and 1, `weight` (C,) from ``class_weights``.
     """
     B, M, C = out.modality_logit.shape
-    fused = moderated(out.logit, out.variance)
-    alone = moderated(out.modality_logit, out.modality_variance)
+    fused = moderated(out.logit, out.spread)
+    alone = moderated(out.modality_logit, out.modality_spread)
     each_target = target[:, None].expand(B, M, C)
     present = out.present[..., None].expand(B, M, C)
     terms = {"fused": cross_entropy(fused, target, weight).mean()}
@@ -82,9 +82,10 @@ def losses(out: Evidence, target: Tensor, weight: Tensor, config: LossConfig) ->
     terms["auxiliary"] = _mean_where(auxiliary, present)
     terms["contrast"] = contrast(out.mu, out.log_var, target, out.present, config.temperature)
     everywhere = torch.ones_like(target, dtype=torch.bool)
-    variance, modality_variance = out.apart
-    terms["ranking"] = ranking(variance, fused, target, everywhere)
-    terms["ranking"] = terms["ranking"] + ranking(modality_variance, alone, each_target, present)
+    terms["ranking"] = ranking(out.variance, fused, target, everywhere)
+    terms["ranking"] = terms["ranking"] + ranking(
+        out.modality_variance, alone, each_target, present
+    )
     terms["total"] = (
         terms["fused"]
         + config.auxiliary * terms["auxiliary"]

@@ -7,8 +7,14 @@ Shape legend
     features_m (B, L, D) --Encoder-->      states_m (B, L, d)      one encoder per modality
     states_m             --LabelReader-->  reading_m (B, C, d)     one query per label
     reading_m            --Distribution--> mu, log_var (B, C, z)   N(mu, diag exp(log_var))
-    mu, log_var          --linear-->       logit_m, var_m (B, C)   exact: the map is linear
-    all logit_m, var_m   --fuse-->         logit, variance (B, C)
+    mu, log_var          --linear-->       logit_m, spread_m (B, C)   exact: the map is linear
+    all logit_m, spread_m --fuse-->        logit, spread (B, C)
+    spread, what was read --Doubt-->       variance (B, C), variance_m (B, M, C)
+
+The spread is what likelihood makes of uncertainty: it weighs modalities and moderates the
+probability. The variance that is stated is the spread, corrected by what predicts errors; ranking
+trains that correction and nothing else, because weights that follow it make estimates worse
+(docs/protocols.md).
 
 What is not there is not looked at: attention masks padding and missing steps, and a modality
 without any valid step has infinite variance, hence no weight. Its place in the interaction term is
@@ -63,8 +69,8 @@ class DefaultHyper(BaseModel):
     """Whether modalities may correct the fused mean together."""
     positions: Literal["start", "end"] = "start"
     """Where steps are counted from; ``end`` when the last one is what is asked about."""
-    variance_width: int = Field(default=0, ge=0)
-    """Width of layers that only variances have; 0: they share the trunk of the means."""
+    variance_width: int = Field(default=64, ge=0)
+    """Width of the layers that correct stated variances; 0: what is stated is the spread."""
     novelty: bool = False
     """Whether sequences that are unlike those of the training data raise the variance."""
     recency: bool = False
@@ -85,8 +91,11 @@ class DefaultOutput(NamedTuple):
     """See ``network.Output``."""
 
     logit: Tensor
+    spread: Tensor
     variance: Tensor
     modality_logit: Tensor
+    """(B, M, C)"""
+    modality_spread: Tensor
     """(B, M, C)"""
     modality_variance: Tensor
     mu: Tensor
@@ -94,8 +103,6 @@ class DefaultOutput(NamedTuple):
     log_var: Tensor
     """(B, M, C, z)"""
     present: Tensor
-    apart: tuple[Tensor, Tensor]
-    """`variance` and `modality_variance` again; their gradients reach what makes variances only."""
 
 
 class Encoder(nn.Module):
@@ -186,31 +193,38 @@ class Distribution(nn.Module):
         )
         self.mu = nn.Linear(hyper.latent, hyper.latent)
         self.log_var = nn.Linear(hyper.latent, hyper.latent)
-        self.doubt: nn.Sequential | None = None
-        if hyper.variance_width:
-            self.doubt = nn.Sequential(
-                nn.LayerNorm(hyper.width),
-                nn.Linear(hyper.width, hyper.variance_width),
-                nn.GELU(),
-                nn.Linear(hyper.variance_width, hyper.latent),
-                nn.GELU(),
-            )
 
-    def forward(self, reading: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """(B, C, d) -> mu, log_var (B, C, z), and log_var whose gradient ends at its own layers.
-
-        log_var stays within +-LOG_VARIANCE_LIMIT.
-        """
+    def forward(self, reading: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, C, d) -> mu, log_var (B, C, z)."""
         hidden = self.trunk(reading)
-        mu = self.mu(hidden).float()
-        if self.doubt is not None:
-            log_var = self._bounded(self.doubt(reading.detach()))
-            return mu, log_var, log_var
-        return mu, self._bounded(hidden), self._bounded(hidden.detach())
+        return self.mu(hidden).float(), _bounded(self.log_var(hidden))
 
-    def _bounded(self, hidden: Tensor) -> Tensor:
-        log_var = self.log_var(hidden).float() / LOG_VARIANCE_LIMIT
-        return LOG_VARIANCE_LIMIT * torch.tanh(log_var)
+
+class Doubt(nn.Module):
+    """How wrong an estimate is likely to be, given what it was made from.
+
+    Nothing behind its inputs is trained by it.
+    """
+
+    def __init__(self, width: int, hyper: DefaultHyper) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(width)
+        self.hidden = nn.Linear(width + 3, hyper.variance_width)
+        self.out = nn.Linear(hyper.variance_width, 1)
+        nn.init.zeros_(self.out.weight)
+        nn.init.zeros_(self.out.bias)
+
+    def forward(self, said: Tensor, logit: Tensor, spread: Tensor) -> Tensor:
+        """(..., width), its estimate (...) and the spread of that (...) -> factor (...) of it."""
+        said, logit, spread = said.detach(), logit.detach(), spread.detach()
+        known = torch.stack([logit, logit.abs(), spread.log()], dim=-1)
+        hidden = functional.gelu(self.hidden(torch.cat([self.norm(said), known], dim=-1)))
+        return _bounded(self.out(hidden)).squeeze(-1).exp()
+
+
+def _bounded(log_variance: Tensor) -> Tensor:
+    """Within +-LOG_VARIANCE_LIMIT."""
+    return LOG_VARIANCE_LIMIT * torch.tanh(log_variance.float() / LOG_VARIANCE_LIMIT)
 
 
 class DefaultNet(Network):
@@ -237,6 +251,10 @@ class DefaultNet(Network):
         self.bias = nn.Parameter(torch.zeros(count, labels))
         self.conflict = nn.Parameter(torch.full((labels,), -1.0))
         self.register_buffer("prior_logit", torch.zeros(labels))
+        self.doubts: nn.ModuleList | None = None
+        if hyper.variance_width:
+            widths = [*[hyper.width] * count, count * hyper.latent]
+            self.doubts = nn.ModuleList(Doubt(width, hyper) for width in widths)
         self.interaction: nn.Module | None = None
         if hyper.interaction and count > 1:
             last = nn.Linear(hyper.latent, 1)
@@ -276,36 +294,42 @@ class DefaultNet(Network):
         latents = [self._latent(m, features[m], mask[m]) for m in range(len(features))]
         mu = torch.stack([each[0] for each in latents], dim=1)
         log_var = torch.stack([each[1] for each in latents], dim=1)
-        log_var_apart = torch.stack([each[2] for each in latents], dim=1)
+        reading = torch.stack([each[2] for each in latents], dim=1)
         present = torch.stack([each.any(dim=1) for each in mask], dim=1)
         # A linear map of a Gaussian: no sampling is needed to know the logit's mean and variance.
         modality_logit = (self.weight * mu).sum(-1) + self.bias
         if self.logit_limit is not None:
             modality_logit = self.logit_limit * torch.tanh(modality_logit / self.logit_limit)
-        modality_variance = self._spread(self.weight, log_var)
-        logit, variance = self._fuse(modality_logit, modality_variance, present)
-        alone = self._spread(self.weight.detach(), log_var_apart)
-        _, fused = self._fuse(modality_logit.detach(), alone, present)
+        modality_spread = (self.weight.square() * log_var.exp()).sum(-1) + self.floor
+        logit, spread = self._fuse(modality_logit, modality_spread, present)
+        together = mu.transpose(1, 2).flatten(2)
+        if self.interaction is not None:
+            correction = self.interaction(together).float().squeeze(-1)
+            logit = logit + correction * present.any(dim=1, keepdim=True)
+        variance, modality_variance = spread.detach(), modality_spread.detach()
+        if self.doubts is not None:
+            *each, last = self.doubts
+            factor = last(together, logit, spread)
+            variance = torch.where(present.any(dim=1, keepdim=True), variance * factor, variance)
+            factors = [
+                doubt(reading[:, m], modality_logit[:, m], modality_spread[:, m])
+                for m, doubt in enumerate(each)
+            ]
+            modality_variance = modality_variance * torch.stack(factors, dim=1)
         if self.novelty:
             surprise = self._surprise(features, mask)
-            variance, fused = variance + surprise, fused + surprise
-        if self.interaction is not None:
-            together = self.interaction(mu.transpose(1, 2).flatten(2)).float().squeeze(-1)
-            logit = logit + together * present.any(dim=1, keepdim=True)
+            spread, variance = spread + surprise, variance + surprise
         return DefaultOutput(
             logit,
+            spread,
             variance,
             modality_logit,
+            modality_spread,
             modality_variance,
             mu,
             log_var,
             present,
-            (fused, alone),
         )
-
-    def _spread(self, weight: Tensor, log_var: Tensor) -> Tensor:
-        """Variance (B, M, C) of a linear map of N(., exp(log_var)), log_var (B, M, C, z)."""
-        return (weight.square() * log_var.exp()).sum(-1) + self.floor
 
     def _surprise(self, features: list[Tensor], mask: list[Tensor]) -> Tensor:
         """(B, 1) variance for what training did not see: 0 for usual inputs, at most the prior's.
@@ -320,7 +344,9 @@ class DefaultNet(Network):
         return (1.0 - torch.exp(-NOVELTY_STEEPNESS * excess)) / self.prior_precision
 
     def _latent(self, m: int, features: Tensor, mask: Tensor) -> tuple[Tensor, ...]:
-        """What ``Distribution`` gives for modality `m`; samples without it share one token."""
+        """mu, log_var (B, C, z) and reading (B, C, d) of modality `m`; samples without it share one
+        token.
+        """
         if mask.is_cuda or torch.compiler.is_compiling():  # no wait for how many there are
             return self._encode(m, features, mask)
         index = mask.any(dim=1).nonzero().squeeze(1)
@@ -335,10 +361,8 @@ class DefaultNet(Network):
 
     def _encode(self, m: int, features: Tensor, mask: Tensor) -> tuple[Tensor, ...]:
         states, valid = self.encoders[m](features, mask)
-        found: tuple[Tensor, ...] = self.distributions[m](
-            self.readers[m](self.labels, states, valid)
-        )
-        return found
+        reading = self.readers[m](self.labels, states, valid)
+        return (*self.distributions[m](reading), reading)
 
     def _fuse(self, logit: Tensor, variance: Tensor, present: Tensor) -> tuple[Tensor, Tensor]:
         """(B, M, C) twice and (B, M) -> mean and variance (B, C).

@@ -21,8 +21,12 @@ class Output(Protocol):
         """(B, C)."""
 
     @property
+    def spread(self) -> Tensor:
+        """(B, C) variance of the logit that belongs into the probability; 0: none."""
+
+    @property
     def variance(self) -> Tensor:
-        """(B, C)."""
+        """(B, C) stated."""
 
     @property
     def modality_variance(self) -> Tensor:
@@ -36,8 +40,6 @@ class Output(Protocol):
 class Network(nn.Module):
     """An architecture for one spec and label set."""
 
-    moderates = True
-    """Whether `variance` is that of the logit, so that it belongs into the probability."""
     states_variance = True
     """False for a baseline that has none and says 1 for everything."""
 

@@ -72,6 +72,8 @@ class PaperOutput(NamedTuple):
 
     logit: Tensor
     """(B, C) of the mixture."""
+    spread: Tensor
+    """Zeros: sigma is no variance of the logit."""
     variance: Tensor
     """(B, C) u squared."""
     modality_variance: Tensor
@@ -222,8 +224,6 @@ class Head(nn.Sequential):
 class PaperNet(Network):
     """All of the above; see the module's docstring."""
 
-    moderates = False
-
     def __init__(self, spec: FeatureSpec, labels: int, hyper: PaperHyper) -> None:
         super().__init__()
         count = len(spec.modalities)
@@ -256,7 +256,8 @@ class PaperNet(Network):
         uncertainty = _per_label(self.uncertainty, sigma)
         each = sigma.square().sum(-1)
         logit = mixture_logit(direct, centre, uncertainty)
-        return PaperOutput(logit, each.sum(1), each, direct, mu, sigma, present)
+        none = torch.zeros_like(logit)
+        return PaperOutput(logit, none, each.sum(1), each, direct, mu, sigma, present)
 
     def losses(
         self, out: PaperOutput, target: Tensor, weight: Tensor, config: PaperLossConfig

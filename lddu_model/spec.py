@@ -140,16 +140,18 @@ class Sample:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Prediction:
-    """What a model says of B samples. A logit is Gaussian: mean `logit`, variance `variance`."""
+    """What a model says of B samples."""
 
     logit: Float32
     """(B, C) mean of the logit."""
     probability: Float32
-    """(B, C) expectation of sigmoid(logit) under that Gaussian."""
+    """(B, C) expectation of sigmoid(x), x ~ N(logit, spread)."""
     variance: Float32
-    """(B, C) variance of the logit."""
+    """(B, C) stated variance of the logit: orders estimates by how wrong they are likely to be."""
     modality_variance: Float32
     """(B, M, C) what each modality alone would leave open; infinite where it is absent."""
+    spread: Float32
+    """(B, C) variance of the logit by likelihood, which the probability takes account of."""
 
     def __len__(self) -> int:
         return len(self.logit)

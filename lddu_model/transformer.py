@@ -44,6 +44,7 @@ class TransformerOutput(NamedTuple):
     """See ``network.Output``."""
 
     logit: Tensor
+    spread: Tensor
     variance: Tensor
     modality_variance: Tensor
     present: Tensor
@@ -52,7 +53,6 @@ class TransformerOutput(NamedTuple):
 class TransformerNet(Network):
     """See the module's docstring."""
 
-    moderates = False
     states_variance = False
 
     def __init__(self, spec: FeatureSpec, labels: int, hyper: TransformerHyper) -> None:
@@ -100,7 +100,8 @@ class TransformerNet(Network):
         logit = self.head(states[:, 0]).float()
         present = torch.stack([each.any(dim=1) for each in mask], dim=1)
         alone = torch.ones(*present.shape, self.count, device=logit.device)
-        return TransformerOutput(logit, torch.ones_like(logit), alone, present)
+        none = torch.zeros_like(logit)
+        return TransformerOutput(logit, none, torch.ones_like(logit), alone, present)
 
     def losses(
         self, out: TransformerOutput, target: Tensor, weight: Tensor, _config: ClassWeights

@@ -120,7 +120,8 @@ class Model:
         logit = np.repeat(mean[:, None], len(LABELS), axis=1)
         ones = np.ones_like(logit)
         probability = np.asarray(1 / (1 + np.exp(-logit)), np.float32)
-        return Prediction(logit, probability, ones, np.ones((len(samples), 3, 6), np.float32))
+        alone = np.ones((len(samples), 3, 6), np.float32)
+        return Prediction(logit, probability, ones, alone, np.zeros_like(logit))
 
 
 @dataclass

@@ -57,7 +57,8 @@ class Mean:
             raise FloatingPointError("negative")
         ones = np.ones_like(logit)
         half = np.full_like(logit, 0.5)
-        return Prediction(logit, half, ones, np.ones((len(samples), 3, 1), np.float32))
+        alone = np.ones((len(samples), 3, 1), np.float32)
+        return Prediction(logit, half, ones, alone, np.zeros_like(logit))
 
 
 def test_absent_modalities_are_left_out() -> None:

@@ -45,6 +45,7 @@ def row(prediction: Prediction, i: int) -> Prediction:
         prediction.probability[i : i + 1],
         prediction.variance[i : i + 1],
         prediction.modality_variance[i : i + 1],
+        prediction.spread[i : i + 1],
     )
 
 
@@ -251,14 +252,12 @@ def test_ranking_trains_what_makes_variances_and_nothing_else() -> None:
     samples = toy_samples(12)
     batch, target = collate(samples, SPEC), torch.from_numpy(stacked_labels(samples))
     out = forward(net, batch)
-    for mine, apart in zip((out.variance, out.modality_variance), out.apart, strict=True):
-        torch.testing.assert_close(mine, apart)
     losses(out, target, torch.ones(3), LossConfig())["ranking"].backward()  # type: ignore[no-untyped-call]
     reached = {
         name for name, p in net.net.named_parameters() if p.grad is not None and p.grad.abs().sum()
     }
-    allowed = {f"distributions.{m}.log_var.{x}" for m in range(3) for x in ("weight", "bias")}
-    assert allowed <= reached <= {*allowed, "conflict"}
+    assert len(reached) == 4 * 6
+    assert all(name.startswith("doubts.") for name in reached)
 
 
 def test_labels_that_prefer_late_steps_read_the_last_one() -> None:
