@@ -42,7 +42,9 @@ INPUT_LIMIT = 8.0
 LOG_VARIANCE_LIMIT = 5.0
 SMALLEST_VARIANCE = 0.01
 NOVELTY_STEEPNESS = 3.0
-"""How fast distance beyond what is usual becomes variance: at a third beyond it is 63 %."""
+"""How fast distance beyond what is usual counts: at a third beyond it, 63 %."""
+NOVELTY_FACTOR = 15.0
+"""How much larger the stated variance of what is novel is: four times the standard deviation."""
 
 
 class DefaultHyper(BaseModel):
@@ -317,8 +319,9 @@ class DefaultNet(Network):
             ]
             modality_variance = modality_variance * torch.stack(factors, dim=1)
         if self.novelty:
-            surprise = self._surprise(features, mask)
-            spread, variance = spread + surprise, variance + surprise
+            novel = self._novelty(features, mask)
+            spread = spread + novel / self.prior_precision
+            variance = variance * (1.0 + NOVELTY_FACTOR * novel)
         return DefaultOutput(
             logit,
             spread,
@@ -331,8 +334,8 @@ class DefaultNet(Network):
             present,
         )
 
-    def _surprise(self, features: list[Tensor], mask: list[Tensor]) -> Tensor:
-        """(B, 1) variance for what training did not see: 0 for usual inputs, at most the prior's.
+    def _novelty(self, features: list[Tensor], mask: list[Tensor]) -> Tensor:
+        """(B, 1) from 0 for inputs as in training to 1 for others.
 
         Of each present modality, beyond what nearly all training data stay within.
         """
@@ -341,7 +344,7 @@ class DefaultNet(Network):
             assert isinstance(encoder, Encoder)
             each.append(encoder.surprise(x, valid))
         excess = torch.stack(each, dim=1).sum(dim=1, keepdim=True)
-        return (1.0 - torch.exp(-NOVELTY_STEEPNESS * excess)) / self.prior_precision
+        return 1.0 - torch.exp(-NOVELTY_STEEPNESS * excess)
 
     def _latent(self, m: int, features: Tensor, mask: Tensor) -> tuple[Tensor, ...]:
         """mu, log_var (B, C, z) and reading (B, C, d) of modality `m`; samples without it share one

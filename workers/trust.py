@@ -1,0 +1,95 @@
+"""Whether a model's variance may weigh its estimates: it must predict their disagreement.
+
+Two windows that share no input see the same person a little later. Where the variance is
+informative, estimates with a larger one disagree more with those that follow, so the rank
+correlation of both is positive. A variance that fails this (other data, another microphone, a
+model trained without errors in mind) makes a filter worse than none at all; a constant takes its
+place then. A variance that hardly varies cannot pass, and loses nothing by it.
+
+The correlation is Spearman's within each label, mean over labels. Its standard error takes one
+window length as one observation, for estimates that overlap say the same, and labels as one, for
+their errors go together.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.stats import rankdata
+
+from workers.filters import Estimate, Float64
+
+
+@dataclass(frozen=True, slots=True)
+class TrustConfig:
+    window: float = 2.0
+    """Length of a window in seconds: estimates so far apart share no input."""
+    memory: float = 300.0
+    """Seconds that are looked back."""
+    shortest: float = 30.0
+    """Seconds before which nothing is decided."""
+    sigmas: float = 2.0
+    """Standard errors above 0 that the correlation must be."""
+    every: float = 1.0
+    """Seconds between decisions."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    trusted: bool
+    """True until there is enough to decide by."""
+    correlation: float | None
+    """Of variance with later disagreement; None: not enough is known."""
+    error: float | None
+    """Its standard error."""
+
+
+UNDECIDED = Verdict(True, None, None)
+
+
+class TrustTest:
+    """Of one person's estimates, in the order of time."""
+
+    def __init__(self, config: TrustConfig | None = None) -> None:
+        self._config = config or TrustConfig()
+        self._waiting: deque[Estimate] = deque()
+        self._pairs: deque[tuple[float, Float64, Float64]] = deque()
+        self._verdict = UNDECIDED
+        self._decided = -np.inf
+
+    def push(self, new: Estimate) -> Verdict:
+        """Take an estimate; what is held after it."""
+        config = self._config
+        while self._waiting and new.t - self._waiting[0].t >= config.window - 1e-6:
+            past = self._waiting.popleft()
+            moved = np.abs(new.logit - past.logit)
+            self._pairs.append((past.t, np.log(past.variance + new.variance), moved))
+        self._waiting.append(new)
+        while self._pairs and self._pairs[0][0] < new.t - config.memory:
+            self._pairs.popleft()
+        if new.t - self._decided >= config.every:
+            self._verdict, self._decided = self._judge(), new.t
+        return self._verdict
+
+    def _judge(self) -> Verdict:
+        if not self._pairs:
+            return UNDECIDED
+        seconds = self._pairs[-1][0] - self._pairs[0][0]
+        if seconds < self._config.shortest:
+            return UNDECIDED
+        correlation = _rank_correlation(
+            np.stack([pair[1] for pair in self._pairs]), np.stack([pair[2] for pair in self._pairs])
+        )
+        error = float((self._config.window / seconds) ** 0.5)
+        return Verdict(correlation > self._config.sigmas * error, correlation, error)
+
+
+def _rank_correlation(a: Float64, b: Float64) -> float:
+    """(N, C) twice -> mean over labels of Spearman's; 0 of a label where one does not vary."""
+    x, y = rankdata(a, axis=0), rankdata(b, axis=0)
+    x, y = x - x.mean(0), y - y.mean(0)
+    size = np.sqrt(np.square(x).sum(0) * np.square(y).sum(0))
+    each = np.divide((x * y).sum(0), size, out=np.zeros(a.shape[1]), where=size > 0)
+    return float(each.mean())
