@@ -41,16 +41,22 @@ VARIANTS: dict[str, Variant] = {
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """Fitted on validation data, per label: logit -> scale * logit + shift, variance * scale**2."""
+    """Fitted on validation data: logit -> scale * logit + shift, spread -> scale**2 * spread,
+    stated variance -> variance_scale * variance ** variance_power.
+    """
 
     scale: tuple[float, ...]
-    """1 / temperature."""
+    """1 / temperature, per label."""
     shift: tuple[float, ...]
     """Undoes what class weights did to the base rate."""
+    variance_scale: tuple[tuple[float, ...], ...]
+    """Per label; first row: fused, then each modality alone."""
+    variance_power: tuple[tuple[float, ...], ...]
 
     @staticmethod
-    def identity(labels: int) -> Calibration:
-        return Calibration((1.0,) * labels, (0.0,) * labels)
+    def identity(labels: int, modalities: int) -> Calibration:
+        rows = ((1.0,) * labels,) * (1 + modalities)
+        return Calibration((1.0,) * labels, (0.0,) * labels, rows, rows)
 
 
 @dataclass(slots=True)
@@ -96,25 +102,34 @@ class Model:
             return self._describe(self.net(batch.features, batch.mask))
 
     def _describe(self, out: Output) -> Prediction:
-        scale = torch.tensor(self.calibration.scale, device=out.logit.device)
-        shift = torch.tensor(self.calibration.shift, device=out.logit.device)
-        logit = out.logit * scale + shift
-        spread = out.spread * scale.square()
-        variance = out.variance * scale.square()
-        alone = out.modality_variance * scale.square()
-        alone = alone.masked_fill(~out.present[..., None], torch.inf)
+        scale, shift, factor, power = (
+            torch.tensor(x, device=out.logit.device)
+            for x in (
+                self.calibration.scale,
+                self.calibration.shift,
+                self.calibration.variance_scale,
+                self.calibration.variance_power,
+            )
+        )
+        logit, spread = out.logit * scale + shift, out.spread * scale.square()
+        absent = ~out.present[..., None]
+        each = torch.full_like(out.modality_variance, torch.nan)
+        if out.modality_logit is not None:
+            each = (out.modality_logit * scale + shift).masked_fill(absent, torch.nan)
+        alone = factor[1:] * out.modality_variance.pow(power[1:])
         return Prediction(
-            _array(logit),
-            _array(torch.sigmoid(moderated(logit, spread))),
-            _array(variance),
-            _array(alone),
-            _array(spread),
+            logit=_array(logit),
+            probability=_array(torch.sigmoid(moderated(logit, spread))),
+            variance=_array(factor[0] * out.variance.pow(power[0])),
+            modality_logit=_array(each),
+            modality_variance=_array(alone.masked_fill(absent, torch.inf)),
+            spread=_array(spread),
         )
 
     def _empty(self) -> Prediction:
         none = np.zeros((0, len(self.labels)), dtype=np.float32)
         modalities = np.zeros((0, len(self.spec.modalities), len(self.labels)), dtype=np.float32)
-        return Prediction(none, none, none, modalities, none)
+        return Prediction(none, none, none, modalities, modalities, none)
 
 
 def create(
@@ -142,7 +157,7 @@ def create(
         raise ConfigError(f"variance_floor names {foreign}, spec {spec.name!r} has {spec.names}")
     count = len(labels)
     net = chosen.build(spec, count, settings).eval()
-    identity = Calibration.identity(count)
+    identity = Calibration.identity(count, len(spec.modalities))
     return Model(variant, spec, tuple(labels), settings, net, identity, (0.5,) * count)
 
 

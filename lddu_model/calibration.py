@@ -1,4 +1,4 @@
-"""What is chosen on validation data after training: scale and shift per label, and thresholds."""
+"""What is chosen on validation data after training: the scales of what is said, and thresholds."""
 
 from __future__ import annotations
 
@@ -9,15 +9,40 @@ from torch.nn import functional
 
 from lddu_model.api import Calibration
 from lddu_model.network import moderated
-from lddu_model.spec import Float32
+from lddu_model.spec import Float32, Prediction
 
 MIN_SCALE, MAX_SCALE = 0.1, 10.0
+POWERS = np.linspace(0.0, 1.5, 31)
+"""Of stated variances, to choose from; 0: they are not informative."""
+FEWEST = 10
+SMALLEST = 1e-4
 
 
-def fit_calibration(
+def fit_calibration(said: Prediction, truth: Float32, weight: Float32) -> Calibration:
+    """From what a model without calibration says of N samples; `truth` (N, C), `weight` (N,)."""
+    scale, shift = fit_probability(said.logit, said.spread, truth, weight)
+    fused = fit_variance(said.logit * scale + shift, said.variance, truth, weight)
+    each = [
+        fit_variance(said.modality_logit[:, m] * scale + shift, alone, truth, weight)
+        for m, alone in enumerate(np.moveaxis(said.modality_variance, 1, 0))
+    ]
+    rows = [fused, *each]
+    return Calibration(
+        _rounded(scale),
+        _rounded(shift),
+        tuple(_rounded(factor) for factor, _ in rows),
+        tuple(_rounded(power) for _, power in rows),
+    )
+
+
+def _rounded(x: Float32) -> tuple[float, ...]:
+    return tuple(round(value, 6) for value in x.tolist())
+
+
+def fit_probability(
     logit: Float32, spread: Float32, truth: Float32, weight: Float32
-) -> Calibration:
-    """Scale and shift per label that give the most likely labels.
+) -> tuple[Float32, Float32]:
+    """Scale and shift (C,) that give the most likely labels.
 
     All (N, C) but `weight` (N,). The shift undoes what class weights did to the base rate. A weak
     pull towards the identity keeps labels with few positives sane.
@@ -41,10 +66,43 @@ def fit_calibration(
 
     solver.step(cost)  # type: ignore[no-untyped-call]  # torch is partly typed
     scale = log_scale.detach().exp().clamp(MIN_SCALE, MAX_SCALE)
-    return Calibration(
-        tuple(round(value, 6) for value in scale.tolist()),
-        tuple(round(value, 6) for value in shift.detach().tolist()),
-    )
+    return scale.float().numpy(), shift.detach().float().numpy()
+
+
+def fit_variance(
+    logit: Float32, variance: Float32, truth: Float32, weight: Float32
+) -> tuple[Float32, Float32]:
+    """Factor and power (C,) that make ``factor * variance ** power`` the mean squared distance of
+    the logit to where it usually is when the label is there, or not there.
+
+    The most likely ones for Gaussian distances. All (N, C) but `weight` (N,); what is not finite
+    (a modality that is absent) is left out, and a label of which too little is left keeps 1 and 1.
+    """
+    found = [
+        _fit_variance(x, v, y > 0.5, weight)
+        for x, v, y in zip(logit.T, variance.T, truth.T, strict=True)
+    ]
+    factor, power = np.array(found, dtype=np.float32).T
+    return factor, power
+
+
+def _fit_variance(
+    x: Float32, v: Float32, y: NDArray[np.bool_], weight: Float32
+) -> tuple[float, float]:
+    there = np.isfinite(x) & np.isfinite(v)
+    x, v, y = x[there].astype(float), v[there].astype(float), y[there]
+    w = weight[there].astype(float)
+    if min(y.sum(), (~y).sum()) < FEWEST:
+        return 1.0, 1.0
+    centre = [np.average(x[y == value], weights=w[y == value]) for value in (False, True)]
+    error = np.square(x - np.where(y, centre[1], centre[0]))
+    log_v = np.log(v)
+    best = (np.inf, 1.0, 1.0)
+    for power in POWERS:
+        factor = float(np.average(error * np.exp(-power * log_v), weights=w))
+        surprise = np.log(factor) + power * np.average(log_v, weights=w)
+        best = min(best, (float(surprise), factor, float(power)))
+    return max(best[1], SMALLEST), best[2]
 
 
 def best_thresholds(

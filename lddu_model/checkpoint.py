@@ -39,6 +39,8 @@ class _Tensors(_Strict):
 class _Calibration(_Strict):
     scale: list[float]
     shift: list[float]
+    variance_scale: list[list[float]]
+    variance_power: list[list[float]]
 
 
 class CheckpointFile(_Strict):
@@ -83,7 +85,10 @@ def _commit(folder: Path, model: Model, tensors: Path, digest: str) -> Path:
         tensors=_Tensors(file=tensors.name, sha256=digest),
         normalisation="(x - encoders.M.mean) * encoders.M.scale, tensors in the file above",
         calibration=_Calibration(
-            scale=list(model.calibration.scale), shift=list(model.calibration.shift)
+            scale=list(model.calibration.scale),
+            shift=list(model.calibration.shift),
+            variance_scale=[list(row) for row in model.calibration.variance_scale],
+            variance_power=[list(row) for row in model.calibration.variance_power],
         ),
         thresholds=list(model.thresholds),
         record=model.record,
@@ -155,15 +160,24 @@ def _build(where: Path, content: CheckpointFile) -> Model:
         raise CheckpointError(f"{where}: {error.message}", error.hint) from error
     if spec.digest != content.spec_digest:
         raise CheckpointError(f"{where}: spec and spec_digest contradict each other", AGAIN)
-    lengths = {len(x) for x in (content.calibration.scale, content.calibration.shift)}
-    if lengths | {len(content.thresholds)} != {len(content.labels)}:
-        raise CheckpointError(f"{where}: calibration and thresholds need one number per label")
-    model.calibration = Calibration(
-        tuple(content.calibration.scale), tuple(content.calibration.shift)
-    )
+    model.calibration = _calibration(where, content, 1 + len(spec.modalities))
     model.thresholds = tuple(content.thresholds)
     model.record = content.record
     return model
+
+
+def _calibration(where: Path, content: CheckpointFile, rows: int) -> Calibration:
+    found = content.calibration
+    tables = (found.variance_scale, found.variance_power)
+    lists = [found.scale, found.shift, content.thresholds, *tables[0], *tables[1]]
+    if {len(each) for each in lists} != {len(content.labels)}:
+        raise CheckpointError(f"{where}: calibration and thresholds need one number per label")
+    if {len(table) for table in tables} != {rows}:
+        raise CheckpointError(f"{where}: variances need a row for the fused and each modality")
+    if not all(x > 0 for row in found.variance_scale for x in row):
+        raise CheckpointError(f"{where}: a scale of variances is not positive")
+    scale, power = (tuple(tuple(row) for row in table) for table in tables)
+    return Calibration(tuple(found.scale), tuple(found.shift), scale, power)
 
 
 def _fill(model: Model, path: Path, digest: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from typing import Any
 
 import numpy as np
@@ -28,12 +29,13 @@ def predict_all(model: Model, samples: Sequence[Sample]) -> Prediction:
         for start in range(0, len(order), PREDICT_BATCH)
     ]
     back = np.argsort(order, kind="stable")
-    return Prediction(
-        *(
-            np.concatenate([getattr(part, name) for part in parts])[back]
-            for name in ("logit", "probability", "variance", "modality_variance", "spread")
-        )
-    )
+    return _joined(parts, back)
+
+
+def _joined(parts: Sequence[Prediction], order: Any = slice(None)) -> Prediction:
+    """Several as one, its rows in `order`."""
+    names = [each.name for each in fields(Prediction)]
+    return Prediction(*(np.concatenate([getattr(x, n) for x in parts])[order] for n in names))
 
 
 def score(
@@ -49,16 +51,13 @@ def score(
 
 def choose(model: Model, views: Views) -> None:
     """Set calibration and thresholds of `model` from validation views, each with equal weight."""
-    labels = len(model.labels)
-    model.calibration = Calibration.identity(labels)
+    model.calibration = Calibration.identity(len(model.labels), len(model.spec.modalities))
     predictions = {name: predict_all(model, samples) for name, samples in views.items()}
     truth = np.concatenate([stacked_labels(samples) for samples in views.values()])
     weight = np.concatenate(
         [np.full(len(samples), 1.0 / len(samples)) for samples in views.values()]
     ).astype(np.float32)
-    logit = np.concatenate([each.logit for each in predictions.values()])
-    spread = np.concatenate([each.spread for each in predictions.values()])
-    model.calibration = fit_calibration(logit, spread, truth, weight)
+    model.calibration = fit_calibration(_joined(list(predictions.values())), truth, weight)
     probability = np.concatenate(
         [predict_all(model, samples).probability for samples in views.values()]
     )

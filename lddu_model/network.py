@@ -29,6 +29,10 @@ class Output(Protocol):
         """(B, C) stated."""
 
     @property
+    def modality_logit(self) -> Tensor | None:
+        """(B, M, C) what each modality alone says; None: they are not told apart."""
+
+    @property
     def modality_variance(self) -> Tensor:
         """(B, M, C); meaningless where absent (see `present`)."""
 

@@ -76,6 +76,7 @@ class PaperOutput(NamedTuple):
     """Zeros: sigma is no variance of the logit."""
     variance: Tensor
     """(B, C) u squared."""
+    modality_logit: None
     modality_variance: Tensor
     """(B, M, C) each modality's part of it."""
     direct: Tensor
@@ -257,7 +258,7 @@ class PaperNet(Network):
         each = sigma.square().sum(-1)
         logit = mixture_logit(direct, centre, uncertainty)
         none = torch.zeros_like(logit)
-        return PaperOutput(logit, none, each.sum(1), each, direct, mu, sigma, present)
+        return PaperOutput(logit, none, each.sum(1), None, each, direct, mu, sigma, present)
 
     def losses(
         self, out: PaperOutput, target: Tensor, weight: Tensor, config: PaperLossConfig

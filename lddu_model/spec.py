@@ -148,8 +148,10 @@ class Prediction:
     """(B, C) expectation of sigmoid(x), x ~ N(logit, spread)."""
     variance: Float32
     """(B, C) stated variance of the logit: orders estimates by how wrong they are likely to be."""
+    modality_logit: Float32
+    """(B, M, C) what each modality alone says; NaN where it is absent or not told apart."""
     modality_variance: Float32
-    """(B, M, C) what each modality alone would leave open; infinite where it is absent."""
+    """(B, M, C) stated variance of that; infinite where it is absent."""
     spread: Float32
     """(B, C) variance of the logit by likelihood, which the probability takes account of."""
 

@@ -46,6 +46,7 @@ class TransformerOutput(NamedTuple):
     logit: Tensor
     spread: Tensor
     variance: Tensor
+    modality_logit: None
     modality_variance: Tensor
     present: Tensor
 
@@ -101,7 +102,7 @@ class TransformerNet(Network):
         present = torch.stack([each.any(dim=1) for each in mask], dim=1)
         alone = torch.ones(*present.shape, self.count, device=logit.device)
         none = torch.zeros_like(logit)
-        return TransformerOutput(logit, none, torch.ones_like(logit), alone, present)
+        return TransformerOutput(logit, none, torch.ones_like(logit), None, alone, present)
 
     def losses(
         self, out: TransformerOutput, target: Tensor, weight: Tensor, _config: ClassWeights

@@ -24,7 +24,12 @@ def saved(folder: Path, seed: int = 0) -> Model:
     torch.manual_seed(seed)
     model = lddu_model.create("default", SPEC, LABELS, SMALL)
     model.net.set_normalisation(2, torch.full((9,), 0.5), torch.full((9,), 2.0))
-    model.calibration = Calibration((0.5, 1.0, 2.0), (0.1, 0.0, -0.1))
+    model.calibration = Calibration(
+        (0.5, 1.0, 2.0),
+        (0.1, 0.0, -0.1),
+        ((0.3, 0.4, 0.5), *((1.0, 2.0, 3.0),) * 3),
+        ((0.3, 0.4, 0.0), *((1.0, 0.5, 1.5),) * 3),
+    )
     model.thresholds = (0.3, 0.5, 0.7)
     model.record = {"metrics": {"map": 0.5}}
     save(folder, model)

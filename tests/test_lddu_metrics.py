@@ -7,7 +7,7 @@ import pytest
 
 from lddu_model import metrics
 from lddu_model.api import Calibration
-from lddu_model.calibration import best_thresholds, fit_calibration
+from lddu_model.calibration import best_thresholds, fit_probability, fit_variance
 
 # Label a: there in 2 of 4, predicted in 3, 1 of them right. Label b: there 3, predicted 1, right.
 TRUTH = np.array([[1, 1], [1, 1], [0, 1], [0, 0]], dtype=float)
@@ -93,7 +93,24 @@ def test_calibration_finds_a_known_distortion() -> None:
     truth = (rng.random(right.shape) < 1 / (1 + np.exp(-right))).astype(np.float32)
     distorted = ((right + 1.0) * 3.0).astype(np.float32)
     even = np.ones(len(truth), dtype=np.float32)
-    found = fit_calibration(distorted, np.zeros_like(distorted), truth, even)
-    np.testing.assert_allclose(found.scale, 1 / 3, rtol=0.15)
-    np.testing.assert_allclose(found.shift, -1.0, rtol=0.15)
-    assert Calibration.identity(2) == Calibration((1.0, 1.0), (0.0, 0.0))
+    scale, shift = fit_probability(distorted, np.zeros_like(distorted), truth, even)
+    np.testing.assert_allclose(scale, 1 / 3, rtol=0.15)
+    np.testing.assert_allclose(shift, -1.0, rtol=0.15)
+    one = (1.0, 1.0)
+    assert Calibration.identity(2, 1) == Calibration(one, (0.0, 0.0), (one, one), (one, one))
+
+
+@pytest.mark.parametrize("power", [0.0, 0.5, 1.0])
+def test_calibrated_variance_is_the_mean_squared_distance(power: float) -> None:
+    """Whatever scale it is stated in; an absent modality is left out."""
+    rng = np.random.default_rng(1)
+    truth = (rng.random((20_000, 2)) < 0.3).astype(np.float32)
+    variance = np.exp(rng.normal(0, 1, truth.shape))
+    logit = 4 * truth - 2 + np.sqrt(variance) * rng.normal(size=truth.shape)
+    stated = np.exp(np.log(variance) / power + 2) if power else np.exp(rng.normal(size=truth.shape))
+    logit[:50], stated[:50] = np.nan, np.inf
+    even = np.ones(len(truth), np.float32)
+    factor, found = fit_variance(logit.astype(np.float32), stated.astype(np.float32), truth, even)
+    np.testing.assert_allclose(found, power, atol=0.051)
+    fitted = factor * stated[50:] ** found
+    assert fitted.mean() == pytest.approx(np.square(logit - 4 * truth + 2)[50:].mean(), rel=0.1)

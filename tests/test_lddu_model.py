@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import fields, replace
 from itertools import pairwise
 
 import numpy as np
@@ -35,18 +35,12 @@ def model(seed: int = 0, spec: FeatureSpec = SPEC) -> Model:
 
 
 def assert_equal(a: Prediction, b: Prediction, tolerance: float = 1e-5) -> None:
-    for name in ("logit", "probability", "variance", "modality_variance"):
+    for name in (each.name for each in fields(Prediction)):
         np.testing.assert_allclose(getattr(a, name), getattr(b, name), atol=tolerance, rtol=1e-4)
 
 
 def row(prediction: Prediction, i: int) -> Prediction:
-    return Prediction(
-        prediction.logit[i : i + 1],
-        prediction.probability[i : i + 1],
-        prediction.variance[i : i + 1],
-        prediction.modality_variance[i : i + 1],
-        prediction.spread[i : i + 1],
-    )
+    return Prediction(*(getattr(prediction, each.name)[i : i + 1] for each in fields(Prediction)))
 
 
 def test_batch_composition_and_order_change_nothing() -> None:
