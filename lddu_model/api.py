@@ -49,14 +49,14 @@ class Calibration:
     """1 / temperature, per label."""
     shift: tuple[float, ...]
     """Undoes what class weights did to the base rate."""
-    variance_scale: tuple[tuple[float, ...], ...]
-    """Per label; first row: fused, then each modality alone."""
-    variance_power: tuple[tuple[float, ...], ...]
+    variance_scale: tuple[float, ...]
+    """First that of the fused estimate, then of each modality alone."""
+    variance_power: tuple[float, ...]
 
     @staticmethod
     def identity(labels: int, modalities: int) -> Calibration:
-        rows = ((1.0,) * labels,) * (1 + modalities)
-        return Calibration((1.0,) * labels, (0.0,) * labels, rows, rows)
+        ones = (1.0,) * (1 + modalities)
+        return Calibration((1.0,) * labels, (0.0,) * labels, ones, ones)
 
 
 @dataclass(slots=True)
@@ -116,7 +116,7 @@ class Model:
         each = torch.full_like(out.modality_variance, torch.nan)
         if out.modality_logit is not None:
             each = (out.modality_logit * scale + shift).masked_fill(absent, torch.nan)
-        alone = factor[1:] * out.modality_variance.pow(power[1:])
+        alone = factor[1:, None] * out.modality_variance.pow(power[1:, None])
         return Prediction(
             logit=_array(logit),
             probability=_array(torch.sigmoid(moderated(logit, spread))),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -12,8 +14,8 @@ from lddu_model.network import moderated
 from lddu_model.spec import Float32, Prediction
 
 MIN_SCALE, MAX_SCALE = 0.1, 10.0
-POWERS = np.linspace(0.0, 1.5, 31)
-"""Of stated variances, to choose from; 0: they are not informative."""
+POWERS = np.linspace(0.25, 1.5, 26)
+"""Of stated variances, to choose from."""
 FEWEST = 10
 SMALLEST = 1e-4
 
@@ -26,17 +28,12 @@ def fit_calibration(said: Prediction, truth: Float32, weight: Float32) -> Calibr
         fit_variance(said.modality_logit[:, m] * scale + shift, alone, truth, weight)
         for m, alone in enumerate(np.moveaxis(said.modality_variance, 1, 0))
     ]
-    rows = [fused, *each]
-    return Calibration(
-        _rounded(scale),
-        _rounded(shift),
-        tuple(_rounded(factor) for factor, _ in rows),
-        tuple(_rounded(power) for _, power in rows),
-    )
+    factors, powers = zip(fused, *each, strict=True)
+    return Calibration(_rounded(scale), _rounded(shift), _rounded(factors), _rounded(powers))
 
 
-def _rounded(x: Float32) -> tuple[float, ...]:
-    return tuple(round(value, 6) for value in x.tolist())
+def _rounded(x: Iterable[float]) -> tuple[float, ...]:
+    return tuple(round(float(value), 6) for value in x)
 
 
 def fit_probability(
@@ -71,38 +68,37 @@ def fit_probability(
 
 def fit_variance(
     logit: Float32, variance: Float32, truth: Float32, weight: Float32
-) -> tuple[Float32, Float32]:
-    """Factor and power (C,) that make ``factor * variance ** power`` the mean squared distance of
-    the logit to where it usually is when the label is there, or not there.
-
-    The most likely ones for Gaussian distances. All (N, C) but `weight` (N,); what is not finite
-    (a modality that is absent) is left out, and a label of which too little is left keeps 1 and 1.
-    """
-    found = [
-        _fit_variance(x, v, y > 0.5, weight)
-        for x, v, y in zip(logit.T, variance.T, truth.T, strict=True)
-    ]
-    factor, power = np.array(found, dtype=np.float32).T
-    return factor, power
-
-
-def _fit_variance(
-    x: Float32, v: Float32, y: NDArray[np.bool_], weight: Float32
 ) -> tuple[float, float]:
-    there = np.isfinite(x) & np.isfinite(v)
-    x, v, y = x[there].astype(float), v[there].astype(float), y[there]
-    w = weight[there].astype(float)
-    if min(y.sum(), (~y).sum()) < FEWEST:
+    """Factor and power that make ``factor * variance ** power`` the mean squared distance of the
+    logit to where it usually is when the label is there, or not there.
+
+    The most likely ones for Gaussian distances. One pair for all labels and no power below
+    ``POWERS``, so that the order of variances, which errors taught, stays as it is. All (N, C) but
+    `weight` (N,); what is not finite (a modality that is absent) is left out, and (1, 1) is the
+    answer where too little is left.
+    """
+    columns = [_distances(*each, weight) for each in zip(logit.T, variance.T, truth.T, strict=True)]
+    error, log_v, w = np.concatenate(columns, axis=1)
+    if not len(error):
         return 1.0, 1.0
-    centre = [np.average(x[y == value], weights=w[y == value]) for value in (False, True)]
-    error = np.square(x - np.where(y, centre[1], centre[0]))
-    log_v = np.log(v)
     best = (np.inf, 1.0, 1.0)
     for power in POWERS:
-        factor = float(np.average(error * np.exp(-power * log_v), weights=w))
+        factor = float(np.average(error * np.exp(-power * log_v), weights=w)) + SMALLEST
         surprise = np.log(factor) + power * np.average(log_v, weights=w)
         best = min(best, (float(surprise), factor, float(power)))
-    return max(best[1], SMALLEST), best[2]
+    return best[1:]
+
+
+def _distances(x: Float32, v: Float32, truth: Float32, weight: Float32) -> NDArray[np.float64]:
+    """Of one label: squared distance, log variance and weight (3, n); n = 0 of one too rare."""
+    there = np.isfinite(x) & np.isfinite(v)
+    x, y = x[there].astype(float), truth[there] > 0.5
+    if min(y.sum(), (~y).sum()) < FEWEST:
+        return np.zeros((3, 0))
+    w = weight[there].astype(float)
+    centre = [np.average(x[y == value], weights=w[y == value]) for value in (False, True)]
+    error = np.square(x - np.where(y, centre[1], centre[0]))
+    return np.stack([error, np.log(v[there].astype(float)), w])
 
 
 def best_thresholds(

@@ -39,8 +39,8 @@ class _Tensors(_Strict):
 class _Calibration(_Strict):
     scale: list[float]
     shift: list[float]
-    variance_scale: list[list[float]]
-    variance_power: list[list[float]]
+    variance_scale: list[float]
+    variance_power: list[float]
 
 
 class CheckpointFile(_Strict):
@@ -87,8 +87,8 @@ def _commit(folder: Path, model: Model, tensors: Path, digest: str) -> Path:
         calibration=_Calibration(
             scale=list(model.calibration.scale),
             shift=list(model.calibration.shift),
-            variance_scale=[list(row) for row in model.calibration.variance_scale],
-            variance_power=[list(row) for row in model.calibration.variance_power],
+            variance_scale=list(model.calibration.variance_scale),
+            variance_power=list(model.calibration.variance_power),
         ),
         thresholds=list(model.thresholds),
         record=model.record,
@@ -168,16 +168,14 @@ def _build(where: Path, content: CheckpointFile) -> Model:
 
 def _calibration(where: Path, content: CheckpointFile, rows: int) -> Calibration:
     found = content.calibration
-    tables = (found.variance_scale, found.variance_power)
-    lists = [found.scale, found.shift, content.thresholds, *tables[0], *tables[1]]
-    if {len(each) for each in lists} != {len(content.labels)}:
+    if {len(x) for x in (found.scale, found.shift, content.thresholds)} != {len(content.labels)}:
         raise CheckpointError(f"{where}: calibration and thresholds need one number per label")
-    if {len(table) for table in tables} != {rows}:
-        raise CheckpointError(f"{where}: variances need a row for the fused and each modality")
-    if not all(x > 0 for row in found.variance_scale for x in row):
-        raise CheckpointError(f"{where}: a scale of variances is not positive")
-    scale, power = (tuple(tuple(row) for row in table) for table in tables)
-    return Calibration(tuple(found.scale), tuple(found.shift), scale, power)
+    if {len(found.variance_scale), len(found.variance_power)} != {rows}:
+        raise CheckpointError(f"{where}: variances need a scale and power, fused and per modality")
+    if min(*found.variance_scale, *found.variance_power) <= 0:
+        raise CheckpointError(f"{where}: a scale or power of variances is not positive")
+    each = (found.scale, found.shift, found.variance_scale, found.variance_power)
+    return Calibration(*(tuple(x) for x in each))
 
 
 def _fill(model: Model, path: Path, digest: str) -> None:

@@ -27,8 +27,8 @@ def saved(folder: Path, seed: int = 0) -> Model:
     model.calibration = Calibration(
         (0.5, 1.0, 2.0),
         (0.1, 0.0, -0.1),
-        ((0.3, 0.4, 0.5), *((1.0, 2.0, 3.0),) * 3),
-        ((0.3, 0.4, 0.0), *((1.0, 0.5, 1.5),) * 3),
+        (0.3, 1.0, 2.0, 3.0),
+        (0.4, 1.0, 0.5, 1.5),
     )
     model.thresholds = (0.3, 0.5, 0.7)
     model.record = {"metrics": {"map": 0.5}}

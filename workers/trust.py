@@ -17,7 +17,6 @@ from collections import deque
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import rankdata
 
 from workers.filters import Estimate, Float64
 
@@ -88,8 +87,16 @@ class TrustTest:
 
 def _rank_correlation(a: Float64, b: Float64) -> float:
     """(N, C) twice -> mean over labels of Spearman's; 0 of a label where one does not vary."""
-    x, y = rankdata(a, axis=0), rankdata(b, axis=0)
-    x, y = x - x.mean(0), y - y.mean(0)
+    x, y = _centred_ranks(a), _centred_ranks(b)
     size = np.sqrt(np.square(x).sum(0) * np.square(y).sum(0))
     each = np.divide((x * y).sum(0), size, out=np.zeros(a.shape[1]), where=size > 0)
     return float(each.mean())
+
+
+def _centred_ranks(values: Float64) -> Float64:
+    """(N, C) -> the rank of each value within its column, minus the mean; ties share theirs."""
+    ranks = np.empty_like(values)
+    for label, column in enumerate(values.T):
+        _, inverse, counts = np.unique(column, return_inverse=True, return_counts=True)
+        ranks[:, label] = (np.cumsum(counts) - (counts - 1) / 2)[inverse]
+    return ranks - ranks.mean(0)
