@@ -99,4 +99,5 @@ def _centred_ranks(values: Float64) -> Float64:
     for label, column in enumerate(values.T):
         _, inverse, counts = np.unique(column, return_inverse=True, return_counts=True)
         ranks[:, label] = (np.cumsum(counts) - (counts - 1) / 2)[inverse]
-    return ranks - ranks.mean(0)
+    ranks -= ranks.mean(0)
+    return ranks
