@@ -16,7 +16,8 @@ from aiohttp import WSCloseCode, web
 from aiohttp.typedefs import Handler, Middleware
 from pydantic import ValidationError
 
-from stream.calls import BusyError, Call, Calls
+from stream.call import BusyError, Call
+from stream.calls import Calls
 from stream.config import CONSENT_VERSION, Consent, Section, ServeConfig
 from stream.errors import ConsentError, StreamError
 from stream.metrics import Metrics
@@ -112,6 +113,7 @@ class Server:
                 "labels": self._labels,
                 "purpose": config.purpose,
                 "consent_version": CONSENT_VERSION,
+                "record": None if config.record is None else config.record.days.model_dump(),
                 "ice_servers": [{"urls": url} for url in config.ice_servers],
                 "video": {"width": 640, "height": 360, "frame_rate": 30},
                 "analysis_fps": config.analysis.frames_per_second,

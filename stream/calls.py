@@ -1,42 +1,24 @@
-"""The calls of a server: each a WebRTC peer, the session behind it and those who read it."""
+"""The calls of a server: who may begin one, and that one never ends another."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
-from typing import Any
 
+from stream.call import BusyError, Call
 from stream.config import CONSENT_VERSION, Consent, ServeConfig
 from stream.engines import Engines
-from stream.errors import ConsentError, StreamError
+from stream.errors import ConsentError
 from stream.graph import Flow
-from stream.metrics import Metrics, Tally
+from stream.metrics import Metrics
 from stream.receivers import Kind
-from stream.records import Record, to_json
+from stream.recorder import Recorder
 from stream.session import Session, expected_modalities
-from stream.webrtc import EventsChannel, Peer, offered
+from stream.webrtc import Peer, offered
 from workers.messages import AudioChunk, Control, VideoFrame
 
 log = logging.getLogger(__name__)
-
-CONNECT_S = 30.0
-"""A caller that did not connect by then is gone."""
-
-DRAIN_S = 5.0
-"""What is still in the graph when a call ends may take this long."""
-
-SEND_S = 2.0
-"""And this long its last records may be on their way."""
-
-MAX_READERS = 16
-"""Of one call's records, besides its own page."""
-
-
-class BusyError(StreamError):
-    """The server has as many calls, or a call as many readers, as it may have."""
 
 
 def check_consent(purpose: str, consent: Consent, config: ServeConfig) -> None:
@@ -58,107 +40,20 @@ def check_consent(purpose: str, consent: Consent, config: ServeConfig) -> None:
         )
 
 
-class Call:
-    """One running call."""
-
-    def __init__(self, session: Session, peer: Peer, *, token: bool) -> None:
-        self.id = session.id
-        self.person = session.person
-        self.session = session
-        self.peer = peer
-        self.token = token
-        """True: readers must present the bearer token."""
-        self.readers = 0
-        self._over: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-        self._tasks: asyncio.TaskGroup | None = None
-        self._channels: set[asyncio.Task[None]] = set()
-        peer.on_events(self._channel_opened)
-
-    def hang_up(self, reason: str) -> None:
-        """End the call; ``run`` returns soon."""
-        if not self._over.done():
-            self._over.set_result(reason)
-
-    def tally(self) -> Tally:
-        graph, peer = self.session.graph, self.peer
-        return Tally(
-            {name: box.account for name, box in graph.boxes.items()},
-            graph.accounts(),
-            {"clock": peer.clock.counts, **{str(kind): n for kind, n in peer.counts.items()}},
-        )
-
-    async def run(self, observe: Callable[[Record], None]) -> str:
-        """Serve the call until it is over; how it ended."""
-        try:
-            async with asyncio.TaskGroup() as self._tasks:
-                graph = self._tasks.create_task(self.session.run(), name=f"session {self.id}")
-                self._tasks.create_task(self._observe(observe), name=f"observe {self.id}")
-                reason = await self._wait_over()
-                self.peer.finish()
-                self.session.close(reason)
-                await asyncio.wait([graph], timeout=DRAIN_S)
-                graph.cancel()  # nothing, if it is done
-                if self._channels:  # the last records are on their way
-                    await asyncio.wait(self._channels, timeout=SEND_S)
-                await self.peer.close()
-        finally:
-            await self.peer.close()
-        return reason
-
-    @asynccontextmanager
-    async def read(self) -> AsyncIterator[AsyncIterator[Record]]:
-        """All records from now on. Raises ``BusyError``."""
-        if self.readers >= MAX_READERS:
-            raise BusyError(
-                f"this call has {MAX_READERS} readers already", hint="close one of them"
-            )
-        self.readers += 1
-        subscription = self.session.subscribe()
-        try:
-            yield aiter(subscription)
-        finally:
-            self.readers -= 1
-            self.session.unsubscribe(subscription)
-            subscription.abandon()
-
-    async def send_all(self, send: Callable[[str], Awaitable[bool]]) -> None:
-        """Give every record to `send` until it returns False or the call is over."""
-        async with self.read() as records:
-            async for record in records:
-                if not await send(to_json(record)):
-                    return
-
-    async def _wait_over(self) -> str:
-        """Why the call is over. A graph that fails ends the task group around this."""
-        ends = [self._over, self.peer.ended]
-        first = asyncio.FIRST_COMPLETED
-        connecting: list[asyncio.Future[Any]] = [*ends, self.peer.connected]
-        done, _ = await asyncio.wait(connecting, timeout=CONNECT_S, return_when=first)
-        if not done:
-            return "never connected"
-        await asyncio.wait(ends, return_when=first)
-        return next(end.result() for end in ends if end.done())
-
-    def _channel_opened(self, channel: EventsChannel) -> None:
-        if self._tasks is None or self._over.done():
-            channel.close()
-            return
-        task = self._tasks.create_task(self.send_all(channel.send), name=f"channel {self.id}")
-        self._channels.add(task)
-        task.add_done_callback(self._channels.discard)
-
-    async def _observe(self, observe: Callable[[Record], None]) -> None:
-        async for record in self.session.subscribe():
-            observe(record)
-
-
 class Calls:
     """All calls of a server; use as an asynchronous context manager."""
 
-    def __init__(self, config: ServeConfig, engines: Engines, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        config: ServeConfig,
+        engines: Engines,
+        metrics: Metrics,
+        recorder: Recorder | None = None,
+    ) -> None:
         self._config = config
         self._engines = engines
         self._metrics = metrics
+        self._recorder = recorder
         self._calls: dict[str, Call] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._people = 0
@@ -190,7 +85,13 @@ class Calls:
         return list(self._calls.values())
 
     async def start(
-        self, offer: str, purpose: str, consent: Consent, *, token: bool = False
+        self,
+        offer: str,
+        purpose: str,
+        consent: Consent,
+        *,
+        token: bool = False,
+        subject: str | None = None,
     ) -> tuple[Call, str]:
         """Answer an offer and serve the call; the call and the SDP answer.
 
@@ -202,7 +103,7 @@ class Calls:
                 f"this server has as many calls as it may have ({self._config.max_sessions})",
                 hint="try again later, or raise max_sessions",
             )
-        call = self._new_call(offered(offer), consent, token=token)
+        call = self._new_call(offered(offer), consent, subject, token=token)
         self._calls[call.id] = call
         try:
             answer = await call.peer.answer(offer)
@@ -215,7 +116,9 @@ class Calls:
         task.add_done_callback(self._tasks.discard)
         return call, answer
 
-    def _new_call(self, kinds: frozenset[Kind], consent: Consent, *, token: bool) -> Call:
+    def _new_call(
+        self, kinds: frozenset[Kind], consent: Consent, subject: str | None, *, token: bool
+    ) -> Call:
         config = self._config
         words = config.analysis.words
         expected = expected_modalities(
@@ -246,7 +149,8 @@ class Calls:
             peer.now,
         )
         sink.session = session
-        return Call(session, peer, token=token)
+        recorder = self._recorder if consent.record else None
+        return Call(session, peer, token=token, recorder=recorder, subject=subject)
 
     async def _serve(self, call: Call) -> None:
         how = "failed"

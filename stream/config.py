@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from stream.errors import ConfigError
 
-CONSENT_VERSION = "1"
+CONSENT_VERSION = "2"
 """Changes whenever the text that people agree to changes."""
 
 Purpose = Literal["self_view", "research", "personal_training", "media_analysis", "medical_safety"]
@@ -33,6 +33,8 @@ class Consent(Section):
     face: bool = False
     voice: bool = False
     words: bool = False
+    record: bool = False
+    """That estimates (and what else ``[record]`` of the configuration names) are kept."""
 
     @property
     def any(self) -> bool:
@@ -115,6 +117,25 @@ class WhipConfig(Section):
     """Given by the people in the published media, before it is published."""
 
 
+Days = Annotated[float, Field(ge=0.0, le=3650.0)]
+
+
+class KeepDays(Section):
+    """For how many days each part of a session is kept; 0: it is never written."""
+
+    estimates: Annotated[float, Field(gt=0.0, le=3650.0)] = 30.0
+    words: Days = 0.0
+    faces: Days = 0.0
+    """Outlines of faces."""
+
+
+class RecordConfig(Section):
+    """Sessions of people who agreed to it are recorded; never picture or sound."""
+
+    folder: str
+    days: KeepDays = KeepDays()
+
+
 class ServeConfig(StreamConfig):
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 8080
@@ -122,6 +143,8 @@ class ServeConfig(StreamConfig):
     ice_servers: Annotated[tuple[str, ...], Field(strict=False)] = ()
     """STUN or TURN addresses; none by default, so nobody outside learns of a call."""
     whip: WhipConfig | None = None
+    record: RecordConfig | None = None
+    """None: nothing is written anywhere."""
     max_sessions: Annotated[int, Field(ge=1)] = 8
 
 

@@ -59,6 +59,8 @@ class Metrics:
         """Calls by how they ended."""
         self.stall_max_s = 0.0
         """Longest stall of the event loop so far."""
+        self.recording: Mapping[str, int] = {}
+        """What became of recorded sessions, where they are recorded."""
         self._ended = Tally()
         self._live: Callable[[], Iterable[Tally]] = lambda: ()
         self._lag = Histogram(
@@ -135,6 +137,12 @@ class _Calls(Collector):
         for how, n in self._metrics.outcomes.items():
             ended.add_metric([how], n)
         yield ended
+        recording = CounterMetricFamily(
+            "lddu_recording", "Sessions begun, records lost, files swept", labels=["what"]
+        )
+        for what, n in self._metrics.recording.items():
+            recording.add_metric([what], n)
+        yield recording
         yield from _boxes(total.boxes)
         yield from _stages(total.stages)
         received = CounterMetricFamily(

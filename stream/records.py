@@ -108,13 +108,27 @@ class GapRecord(TypedDict):
     reason: str
 
 
+class RecordingRecord(TypedDict):
+    type: Literal["recording"]
+    person: str
+    on: bool
+    reason: str | None
+
+
 class EndRecord(TypedDict):
     type: Literal["end"]
     reason: str
 
 
 Record = (
-    HelloRecord | StateRecord | TranscriptRecord | FaceRecord | ClockRecord | GapRecord | EndRecord
+    HelloRecord
+    | StateRecord
+    | TranscriptRecord
+    | FaceRecord
+    | ClockRecord
+    | GapRecord
+    | RecordingRecord
+    | EndRecord
 )
 
 
@@ -215,6 +229,11 @@ def gap(message: Gap) -> GapRecord:
         "t1": _seconds(message.t1),
         "reason": message.reason,
     }
+
+
+def recording(person: str, reason: str | None) -> RecordingRecord:
+    """`reason`: why nothing is recorded for now; None: it is."""
+    return {"type": "recording", "person": person, "on": reason is None, "reason": reason}
 
 
 def end(reason: str) -> EndRecord:

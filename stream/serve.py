@@ -13,7 +13,7 @@ import socket
 import ssl
 import sys
 import webbrowser
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from stream.config import ServeConfig, TlsConfig, load, parse_overrides
 from stream.engines import Engines
 from stream.errors import ConfigError, run_command
 from stream.metrics import Metrics
+from stream.recorder import Recorder
 
 log = logging.getLogger(__name__)
 
@@ -120,7 +121,10 @@ async def serve(
     labels = tuple(engines.model.labels)
     watching = asyncio.create_task(metrics.watch_loop(), name="event loop watch")
     try:
-        async with Calls(config, engines, metrics) as calls:
+        async with (
+            _recorder(config, metrics) as recorder,
+            Calls(config, engines, metrics, recorder) as calls,
+        ):
             app = build(config, calls, metrics, labels, loopback=is_loopback(config.host))
             runner = web.AppRunner(app, access_log=None, shutdown_timeout=2.0)
             await runner.setup()
@@ -134,6 +138,17 @@ async def serve(
     finally:
         watching.cancel()
         await asyncio.wait([watching])
+
+
+@contextlib.asynccontextmanager
+async def _recorder(config: ServeConfig, metrics: Metrics) -> AsyncIterator[Recorder | None]:
+    """What records sessions, where that is configured. Raises ``ConfigError``."""
+    if config.record is None:
+        yield None
+        return
+    async with Recorder(config.record) as recorder:
+        metrics.recording = recorder.counts
+        yield recorder
 
 
 @contextlib.contextmanager

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from dataclasses import replace
 
 from lddu_model import FeatureSpec
@@ -16,6 +15,7 @@ from stream.graph import Flow, Graph, GraphConfig, Runs, build
 from stream.overlay import outlines
 from stream.records import Record
 from stream.spec import MAX_WORDS, RATE
+from stream.subscription import CAPACITY, Subscription
 from workers.align import AlignConfig
 from workers.mailbox import Closed
 from workers.messages import (
@@ -35,9 +35,6 @@ from workers.vad import VadConfig
 from workers.windows import WindowPlan
 
 log = logging.getLogger(__name__)
-
-SUBSCRIBER_CAPACITY = 256
-"""Records that wait for one subscriber; beyond, face outlines go first, then the oldest."""
 
 
 def graph_config(
@@ -138,6 +135,7 @@ class Session:
         self._lossless = flow is Flow.LOSSLESS
         self._subscribers: list[Subscription] = []
         self._clock: records.ClockRecord | None = None
+        self._recording: records.RecordingRecord | None = None
         self._ended: records.EndRecord | None = None
         self._reason = "finished"
 
@@ -172,12 +170,16 @@ class Session:
         self._clock = records.clock(self.person, unix_at_zero)
         self._broadcast(self._clock)
 
-    def subscribe(self) -> Subscription:
+    def recording(self, reason: str | None) -> None:
+        """Tell subscribers that the session is recorded, or for what `reason` it is not."""
+        self._recording = records.recording(self.person, reason)
+        self._broadcast(self._recording)
+
+    def subscribe(self, capacity: int = CAPACITY) -> Subscription:
         """Everything from now on, after a hello."""
-        subscriber = Subscription(lossless=self._lossless)
-        first: list[Record] = [self._hello]
-        if self._clock is not None:
-            first.append(self._clock)
+        subscriber = Subscription(lossless=self._lossless, capacity=capacity)
+        told = (self._hello, self._clock, self._recording)
+        first: list[Record] = [record for record in told if record is not None]
         first.append(records.state(warming_up(self.person), 0.0))
         for record in first:
             subscriber.put(record)
@@ -227,61 +229,3 @@ class Session:
 
     def _lag(self, t: float) -> float:
         return 0.0 if self._now is None else self._now() - t
-
-
-class Subscription:
-    """A bounded queue of records for one reader; a slow reader loses face outlines first."""
-
-    def __init__(self, *, lossless: bool = False, capacity: int = SUBSCRIBER_CAPACITY) -> None:
-        self.dropped = 0
-        self._lossless = lossless
-        self._capacity = capacity
-        self._records: deque[Record] = deque()
-        self._closed = False
-        self._changed = asyncio.Event()
-        self._taken = asyncio.Event()
-
-    def put(self, record: Record) -> None:
-        """Append; when full and not lossless, drop the oldest face outline, else the oldest."""
-        if self._closed:
-            return
-        if not self._lossless and len(self._records) >= self._capacity:
-            self._drop()
-        self._records.append(record)
-        self._changed.set()
-
-    def close(self, last: Record) -> None:
-        self.put(last)
-        self._closed = True
-
-    async def room(self) -> None:
-        """Wait until the reader has caught up to the capacity."""
-        while len(self._records) >= self._capacity and not self._closed:
-            self._taken.clear()
-            await self._taken.wait()
-
-    def abandon(self) -> None:
-        """The reader is gone: never make anyone wait for it."""
-        self._closed = True
-        self._records.clear()
-        self._taken.set()
-        self._changed.set()
-
-    async def __aiter__(self) -> AsyncIterator[Record]:
-        while True:
-            while not self._records:
-                if self._closed:
-                    return
-                self._changed.clear()
-                await self._changed.wait()
-            record = self._records.popleft()
-            self._taken.set()
-            yield record
-
-    def _drop(self) -> None:
-        self.dropped += 1
-        for i, record in enumerate(self._records):
-            if record["type"] == "face":
-                del self._records[i]
-                return
-        self._records.popleft()

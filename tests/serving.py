@@ -21,7 +21,7 @@ from tests.webrtc_peers import accept, new_sender, offer_of, until
 from workers.face import FEATURE_NAMES
 from workers.infer import InferenceEngine
 
-AGREED = {"version": "1", "face": True, "voice": True, "words": True}
+AGREED = {"version": "2", "face": True, "voice": True, "words": True, "record": False}
 
 
 class Model(synthetic.Model):

@@ -194,7 +194,13 @@ def test_what_consent_excludes_is_not_even_decoded(tmp_path: Path) -> None:
             assert (media.has_audio, media.has_video) == ("face" not in consent, "face" in consent)
     done = run([path], tmp_path / "out", consent={"face": True})
     records = lines(tmp_path / "out/a.jsonl")
-    assert records[0]["consent"] == {"version": "1", "face": True, "voice": False, "words": False}
+    assert records[0]["consent"] == {
+        "version": "2",
+        "face": True,
+        "voice": False,
+        "words": False,
+        "record": False,
+    }
     assert not of_type(records, "transcript") and not of_type(records, "face")
     assert done.tally.windows == 2
     with pytest.raises(ConsentError) as caught:

@@ -155,7 +155,7 @@ def test_a_call_that_fails_ends_no_other() -> None:
 
 
 def test_caller_that_never_connects_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("stream.calls.CONNECT_S", 0.2)
+    monkeypatch.setattr("stream.call.CONNECT_S", 0.2)
 
     async def run() -> Metrics:
         metrics, engines, sender = Metrics(), cheap_engines(), new_sender()
@@ -209,8 +209,8 @@ def test_requests_that_cannot_be_served() -> None:
             status, text = await offer(consent={**AGREED, "version": "0"})
             assert status == 403
             assert "'0'" in text
-            assert (await offer(consent={"version": "1"}))[0] == 403
-            only_face = {"version": "1", "face": True}
+            assert (await offer(consent={"version": "2"}))[0] == 403
+            only_face = {"version": "2", "face": True}
             status, text = await offer(consent=only_face)
             assert status == 400
             assert "agreed to (video)" in text
@@ -258,7 +258,7 @@ def test_page_config_and_headers() -> None:
             async with http.get("/api/config") as response:
                 config = await response.json()
         assert config["purpose"] == "self_view"
-        assert config["consent_version"] == "1"
+        assert config["consent_version"] == "2"
         assert config["ice_servers"] == []
         assert config["modalities"] == ["face", "voice", "words"]
         assert (config["window_s"], config["hop_s"], config["analysis_fps"]) == (3.0, 0.25, 10.0)

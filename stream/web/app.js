@@ -3,7 +3,7 @@
 import { Connection, openMedia, request } from "./connection.js";
 import { otherSchema, Problem } from "./problems.js";
 import { SCHEMA, Session } from "./session.js";
-import { list, purposeText, whereText } from "./words.js";
+import { list, purposeText, recordText, storedText, whereText } from "./words.js";
 
 const byId = (id) => document.getElementById(id);
 const form = byId("consent");
@@ -54,7 +54,10 @@ async function introduce() {
   byId("start-labels").textContent = list(config.labels);
   byId("start-purpose").textContent = purposeText(config.purpose);
   byId("start-where").textContent = whereText(location.hostname);
-  for (const box of form.querySelectorAll("input")) box.closest("label").hidden = !config.modalities.includes(box.name);
+  byId("start-stored").textContent = storedText(config.record);
+  byId("record-what").textContent = config.record ? recordText(config.record) : "";
+  byId("recording").hidden = !config.record;
+  for (const name of ["face", "voice", "words"]) form.elements[name].closest("label").hidden = !config.modalities.includes(name);
   byId("begin").disabled = false;
   show("start");
 }
@@ -77,7 +80,7 @@ async function begin(consent) {
 form.addEventListener("submit", async (event) => {
   event.preventDefault();
   const agreed = (name) => form.elements[name].checked;
-  const consent = { version: config.consent_version, face: agreed("face"), voice: agreed("voice"), words: agreed("words") };
+  const consent = { version: config.consent_version, face: agreed("face"), voice: agreed("voice"), words: agreed("words"), record: agreed("record") };
   const none = !(consent.face || consent.voice || consent.words);
   byId("consent-error").textContent = none ? "Choose at least one of face, voice and words." : "";
   if (none) return;

@@ -57,6 +57,7 @@ export class Session {
       if (record.schema !== SCHEMA) this.stop(otherSchema(record.schema));
       else this.view.notice(record.notice);
     },
+    recording: (record) => this.view.recording(record),
     clock: (record) => { this.stats.clock = record; },
     face: (record) => {
       const entry = this.stats.add("faces", { t: record.t, faces: record.faces.length });

@@ -1,7 +1,7 @@
 // The estimates, the captions and what screen readers are told. Elements are made once; drawing
 // only changes their text and positions.
 
-import { STATUS, verdict } from "./words.js";
+import { recordingText, STATUS, verdict } from "./words.js";
 
 const CAPTION_LINES = 20;
 const ANNOUNCE_MS = 4000;
@@ -85,6 +85,12 @@ export class View {
   /** What the server wants to be read all the time, beside this page's own short notice. */
   notice(text) {
     if (text) setText(byId("notice-long"), text);
+  }
+
+  /** The short notice says whether a record is kept. */
+  recording(record) {
+    this.short ??= byId("notice").textContent;
+    setText(byId("notice"), this.short + recordingText(record));
   }
 
   caption(text) {

@@ -46,6 +46,31 @@ export function whereText(host) {
     : `On ${host}. Picture and sound are sent there and nowhere else.`;
 }
 
+const KEPT = { estimates: "estimates", words: "words", faces: "outlines of faces" };
+
+/** What is kept of a session; `record` is for how many days, by kind, or null for nothing. */
+export function storedText(record) {
+  return record
+    ? "Nothing, unless you agree to it below. Picture and sound are never stored."
+    : "Nothing. Picture, sound, words and estimates are forgotten when the session ends.";
+}
+
+export function recordText(record) {
+  const kept = Object.entries(record).filter(([, days]) => days > 0);
+  return list(kept.map(([name, days]) => `${KEPT[name] ?? name} for ${days} ${days === 1 ? "day" : "days"}`));
+}
+
+const RECORDING = {
+  disk_full: "the disk is full",
+  read_only: "the disk cannot be written",
+  disk_failed: "the disk failed",
+};
+
+/** Whether the session is recorded, as the end of the short notice. */
+export function recordingText({ on, reason }) {
+  return on ? " and recorded" : `; not recorded: ${RECORDING[reason] ?? "the recorder failed"}`;
+}
+
 /** ["a", "b", "c"] -> "a, b and c" */
 export function list(items) {
   return items.length < 2 ? items.join("") : `${items.slice(0, -1).join(", ")} and ${items.at(-1)}`;

@@ -58,12 +58,34 @@ def test_only_consented_devices_are_opened_and_only_after_the_click(
         [offer] = server.offers
         assert offer["purpose"] == "self_view"
         agreed = {name: name.capitalize() in kinds for name in ("face", "voice", "words")}
-        assert offer["consent"] == {"version": "1", **agreed}
+        assert offer["consent"] == {"version": "2", "record": False, **agreed}
         assert ("m=audio" in offer["sdp"], "m=video" in offer["sdp"]) == (audio, video)
         expect(page.get_by_text("Camera not in use")).to_be_visible(visible=not video)
         expect(page.get_by_text("Words not in use")).to_be_visible(visible="Words" not in kinds)
         delay = "measuring" if video else "not in use"
         expect(page.locator("#latency-face")).to_have_text(delay)
+
+
+def test_recording_is_a_consent_of_its_own(visit: OpenPage, server: FakeServer) -> None:
+    server.config["record"] = {"estimates": 30, "words": 0, "faces": 1}
+    with visit() as page:
+        box = page.get_by_role("checkbox", name="Record")
+        expect(
+            page.get_by_text("estimates for 30 days and outlines of faces for 1 day")
+        ).to_be_visible()
+        expect(page.get_by_text("Nothing, unless you agree to it below")).to_be_visible()
+        expect(box).not_to_be_checked()
+        box.check()
+        begin(page, server)
+        assert server.offers[0]["consent"]["record"] is True
+        notice = page.locator("#notice")
+        for on, reason, text in (
+            (True, None, "Emotion estimates are running and recorded"),
+            (False, "disk_full", "Emotion estimates are running; not recorded: the disk is full"),
+            (True, None, "Emotion estimates are running and recorded"),
+        ):
+            server.send({"type": "recording", "person": "p1", "on": on, "reason": reason})
+            expect(notice).to_have_text(text)
 
 
 def test_what_the_server_does_not_offer_is_not_asked_for(

@@ -1,0 +1,191 @@
+"""The folder of recorded sessions: where things lie, what they hold, and how they are erased.
+
+::
+
+    FOLDER/index.sqlite                what ``stream.session_index`` searches; can be made anew
+    FOLDER/sessions/ID/estimates.log   hello, clock, states, gaps, end
+    FOLDER/sessions/ID/words.log       transcripts, where configured
+    FOLDER/sessions/ID/faces.log       outlines, where configured
+
+Each file is a log (``stream.record_log``) with a time of its own until which it may be kept, in its
+header.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import heapq
+import re
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, cast, get_args
+
+from stream.errors import StreamError
+from stream.record_log import LogReader, Object, is_open
+
+Artefact = Literal["estimates", "words", "faces"]
+ARTEFACTS: tuple[Artefact, ...] = get_args(Artefact)
+KINDS: dict[str, Artefact] = {"transcript": "words", "face": "faces"}
+"""Type of a record -> where it belongs; all others are with the estimates."""
+
+
+class RecordError(StreamError, ValueError):
+    """A recorded session cannot be found, read or erased."""
+
+
+@dataclass(frozen=True, slots=True)
+class Erased:
+    """One file that is gone; ``sha256`` is that of its content."""
+
+    artefact: Artefact
+    bytes: int
+    lines: int
+    sha256: str
+
+
+@dataclass(slots=True)
+class Summary:
+    """What one session's estimates say about it."""
+
+    session: str
+    subject: str | None = None
+    """Whom the ticket named that the call was made with."""
+    purpose: str = ""
+    started: float = 0.0
+    """Unix time."""
+    seconds: float = 0.0
+    """Stream time of the last record."""
+    reason: str | None = None
+    """How it ended; None: it goes on, or the server was killed."""
+    states: int = 0
+    active_s: dict[str, float] = field(default_factory=dict)
+    """Label -> seconds for which it was shown as active."""
+
+
+class SessionFolder:
+    """The files of one recorded session."""
+
+    def __init__(self, root: Path, session: str) -> None:
+        if not re.fullmatch(r"[\w-]{1,64}", session, re.ASCII):
+            raise RecordError(f"'{session}' is no name of a session", hint="see the command list")
+        self.session = session
+        self.path = root / "sessions" / session
+
+    def file(self, artefact: Artefact) -> Path:
+        return self.path / f"{artefact}.log"
+
+    def files(self) -> dict[Artefact, Path]:
+        """Those that are there."""
+        return {name: self.file(name) for name in ARTEFACTS if self.file(name).exists()}
+
+    def is_live(self) -> bool:
+        """Whether it is being written."""
+        return any(map(is_open, self.files().values()))
+
+    def header(self, artefact: Artefact) -> Object:
+        """Empty where the writer was killed before it wrote one."""
+        with self._reader(self.file(artefact)) as reader:
+            return reader.header or {}
+
+    def records(self, damage: Counter[str] | None = None) -> Iterator[Object]:
+        """All records in the order of their making; `damage` counts what was passed over."""
+        with ExitStack() as opened:
+            readers = [opened.enter_context(self._reader(path)) for path in self.files().values()]
+            for _, record in heapq.merge(*readers, key=lambda line: line[0]):
+                yield record
+            for reader in readers if damage is not None else ():
+                assert damage is not None
+                damage["damaged lines"] += reader.damage.lines
+                damage["bytes of unfinished lines"] += reader.damage.torn
+
+    def summary(self) -> Summary:
+        header = self.header("estimates") if self.file("estimates").exists() else {}
+        found = Summary(self.session, header.get("subject"), started=header.get("started", 0.0))
+        active: dict[int, list[str]] = {}
+        hop = 0.0
+        for record in self.records():
+            match record.get("type"):
+                case "hello":
+                    found.purpose, hop = record["purpose"], record["hop_s"]
+                case "state" if record["index"] >= 0:
+                    active[record["index"]] = [
+                        name
+                        for name, label in record["labels"].items()
+                        if label["status"] == "active"
+                    ]
+                case "end":
+                    found.reason = record["reason"]
+            found.seconds = max(found.seconds, record.get("t", 0.0), record.get("t1", 0.0))
+        found.states = len(active)
+        counts = Counter(name for names in active.values() for name in names)
+        found.active_s = {name: round(n * hop, 3) for name, n in counts.items()}
+        return found
+
+    def erase(self, *artefacts: Artefact) -> list[Erased]:
+        """Erase these parts (none named: all). Raises ``RecordError`` while it is written."""
+        if self.is_live():
+            raise RecordError(
+                f"session {self.session} is being recorded", hint="end the call first"
+            )
+        erased = []
+        for name, path in self.files().items():
+            if not artefacts or name in artefacts:
+                data = path.read_bytes()
+                digest = hashlib.sha256(data).hexdigest()
+                path.unlink()
+                erased.append(Erased(name, len(data), data.count(b"\n"), digest))
+        if self.path.is_dir() and not any(self.path.iterdir()):
+            self.path.rmdir()
+        return erased
+
+    def _reader(self, path: Path) -> LogReader:
+        try:
+            return LogReader(path)
+        except (OSError, ValueError) as error:
+            raise RecordError(
+                f"recorded session cannot be read: {error}",
+                hint="check the folder, or use the version that wrote it",
+            ) from error
+
+
+def sessions(root: Path) -> list[SessionFolder]:
+    """All recorded sessions below `root`. Raises ``RecordError``."""
+    try:
+        names = sorted(path.name for path in (root / "sessions").iterdir() if path.is_dir())
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise RecordError(
+            f"folder of records {root} cannot be read: {error.strerror}", hint="check the path"
+        ) from None
+    return [SessionFolder(root, name) for name in names]
+
+
+def sweep(root: Path, now: float, days: dict[str, Any]) -> dict[str, list[Erased]]:
+    """Erase what may not be kept any longer; session -> what is gone.
+
+    What a person was told holds (the time in the header); a shorter time in `days` holds too.
+    """
+    gone: dict[str, list[Erased]] = {}
+    for session in sessions(root):
+        if session.is_live():
+            continue
+        due = [name for name in session.files() if _is_due(session, name, now, days.get(name))]
+        if due or not session.files():
+            gone[session.session] = session.erase(*due) if due else []
+            if not session.files() and session.path.exists():
+                session.path.rmdir()
+    return gone
+
+
+def _is_due(session: SessionFolder, artefact: Artefact, now: float, days: float | None) -> bool:
+    header = session.header(artefact)
+    if not header:  # nothing tells how long it may be kept
+        return True
+    until = cast("float", header["keep_until"])
+    if days is not None:
+        until = min(until, header["started"] + days * 86_400)
+    return now >= until

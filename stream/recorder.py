@@ -1,0 +1,271 @@
+"""Records running sessions to disk, beside the calls: whatever the disk does, the calls go on.
+
+One thread writes for all sessions. What cannot be written is counted, and the person is told that
+nothing is recorded for now; as soon as there is room again the record goes on, and says itself how
+much it misses.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import logging
+import sqlite3
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+
+from stream.config import RecordConfig
+from stream.errors import ConfigError
+from stream.record_files import (
+    ARTEFACTS,
+    KINDS,
+    Artefact,
+    Erased,
+    RecordError,
+    SessionFolder,
+    sweep,
+)
+from stream.record_log import Line, LogWriter
+from stream.records import Record
+from stream.session_index import Index, summary_of
+from stream.subscription import Subscription
+
+log = logging.getLogger(__name__)
+
+WRITE_PERIOD_S = 0.25
+"""How long a record waits to be written."""
+
+SYNC_PERIOD_S = 0.5
+"""How long a written record waits until it would survive a loss of power."""
+
+SWEEP_PERIOD_S = 3600.0
+
+CAPACITY = 4096
+"""Records of a session that wait while the disk is slow: several minutes."""
+
+REASONS = {
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), "disk_full"),
+    **dict.fromkeys((errno.EROFS, errno.EACCES, errno.EPERM), "read_only"),
+}
+T = TypeVar("T")
+
+
+class ArtefactWriter:
+    """One part of a session's record; opened when it has its first line."""
+
+    def __init__(self, path: Path, header: dict[str, object]) -> None:
+        self.lost = 0
+        """Records that could not be written since the last that could."""
+        self.missed = 0
+        """Records that could not be written at all."""
+        self._path = path
+        self._header = header
+        self._log: LogWriter | None = None
+
+    def write(self, lines: Sequence[Line], note: int) -> str | None:
+        """Append; the reason if the disk refused. `note` numbers the line that tells of a loss."""
+        if not lines and not self.lost:
+            return None
+        told = [(note, {"type": "lost", "records": self.lost})] if self.lost else []
+        try:
+            if self._log is None:
+                self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+                self._log = LogWriter(self._path, self._header)
+            self._log.append([*told, *lines])
+        except OSError as error:
+            self.lost += len(lines)
+            self.missed += len(lines)
+            return REASONS.get(error.errno or 0, "disk_failed")
+        self.lost = 0
+        return None
+
+    def sync(self) -> str | None:
+        try:
+            if self._log is not None:
+                self._log.sync()
+        except OSError as error:
+            return REASONS.get(error.errno or 0, "disk_failed")
+        return None
+
+    def close(self) -> None:
+        if self._log is not None:
+            self._log.close()
+            self._log = None
+
+
+class SessionWriter:
+    """The files of one session. Blocks; for one thread."""
+
+    def __init__(self, folder: SessionFolder, config: RecordConfig, subject: str | None) -> None:
+        started = time.time()
+        days = config.days.model_dump()
+        self._number = 0
+        self._synced = time.monotonic()
+        self._parts: dict[Artefact, ArtefactWriter] = {
+            name: ArtefactWriter(
+                folder.file(name),
+                {
+                    "type": "log",
+                    "session": folder.session,
+                    "subject": subject,
+                    "artefact": name,
+                    "started": started,
+                    "keep_until": started + days[name] * 86_400,
+                },
+            )
+            for name in ARTEFACTS
+            if days[name] > 0
+        }
+
+    def write(self, records: Sequence[Record], dropped: int) -> str | None:
+        """Append `records`, of which `dropped` were lost before; the reason if the disk refused."""
+        batches: dict[Artefact, list[Line]] = {name: [] for name in self._parts}
+        note = self._number = self._number + 1
+        for record in records:
+            self._number += 1
+            name = KINDS.get(record["type"], "estimates")
+            if name in batches:
+                batches[name].append((self._number, dict(record)))
+        self._parts["estimates"].lost += dropped
+        self._parts["estimates"].missed += dropped
+        reasons = [self._parts[name].write(lines, note) for name, lines in batches.items()]
+        if time.monotonic() - self._synced >= SYNC_PERIOD_S:
+            reasons.append(self.sync())
+        return next((reason for reason in reasons if reason), None)
+
+    def sync(self) -> str | None:
+        self._synced = time.monotonic()
+        return next((why for part in self._parts.values() if (why := part.sync())), None)
+
+    @property
+    def missed(self) -> int:
+        """Records that are in no file."""
+        return sum(part.missed for part in self._parts.values())
+
+    def close(self) -> None:
+        self.sync()
+        for part in self._parts.values():
+            part.close()
+
+
+class Recorder:
+    """The folder of records of a server; use as an asynchronous context manager."""
+
+    def __init__(self, config: RecordConfig) -> None:
+        self.config = config
+        self.counts: Counter[str] = Counter()
+        """``started`` (sessions), ``lost`` (records), ``swept`` (files)."""
+        self._root = Path(config.folder)
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="recorder")
+        self._index: Index | None = None
+        self._sweeping: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Recorder:
+        """Raises ``ConfigError``."""
+        try:
+            await self._run(self._open)
+        except BaseException:
+            self._thread.shutdown()
+            raise
+        self._sweeping = asyncio.create_task(self._sweep_forever(), name="sweeper")
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        assert self._sweeping is not None
+        self._sweeping.cancel()
+        await asyncio.wait([self._sweeping])
+        if self._index is not None:
+            await self._run(self._index.close)
+        self._thread.shutdown()
+
+    async def record(
+        self,
+        session: str,
+        subject: str | None,
+        records: Subscription,
+        tell: Callable[[str | None], None],
+    ) -> None:
+        """Write `records` to their end; `tell` hears whether it works, on every change."""
+        folder = SessionFolder(self._root, session)
+        writer = SessionWriter(folder, self.config, subject)
+        told: str | None = "not yet"
+        dropped = 0
+        try:
+            while True:
+                await asyncio.sleep(WRITE_PERIOD_S)
+                closed, batch = records.closed, records.take()
+                missed, dropped = records.dropped - dropped, records.dropped
+                reason = await self._run(partial(writer.write, batch, missed))
+                if reason != told:
+                    tell(reason)
+                    if told == "not yet":
+                        self.counts["started"] += 1
+                        self._thread.submit(self._enter, folder)
+                    told = reason
+                if closed:
+                    return
+        finally:  # in order, in the one thread, without waiting: this may have been cancelled
+            self._thread.submit(self._finish, writer, folder)
+
+    async def erase(self, session: str) -> list[Erased]:
+        """Erase the record of a session that is over; what is gone."""
+        return await self._run(lambda: self._erase(SessionFolder(self._root, session)))
+
+    async def settled(self) -> None:
+        """Return when all that was begun is done."""
+        await self._run(lambda: None)
+
+    async def _run(self, work: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+
+    def _open(self) -> None:
+        try:
+            self._root.mkdir(mode=0o700, parents=True, exist_ok=True)
+            probe = self._root / ".probe"
+            probe.write_bytes(b"")
+            probe.unlink()
+        except OSError as error:
+            raise ConfigError(
+                f"record.folder {self._root} cannot be written: {error.strerror}",
+                hint="name a folder that you may write to, or record nothing",
+            ) from None
+        self._index = Index(self._root)
+        self._index.refresh()
+
+    def _enter(self, folder: SessionFolder) -> None:
+        try:
+            if self._index is not None and folder.path.exists():
+                self._index.put(summary_of(folder))
+        except (sqlite3.Error, RecordError, OSError, KeyError, TypeError) as error:
+            # the index is made anew from the records when the server or a command starts
+            log.warning("a session could not be indexed: %s", type(error).__name__)
+
+    def _finish(self, writer: SessionWriter, folder: SessionFolder) -> None:
+        self.counts["lost"] += writer.missed
+        writer.close()
+        self._enter(folder)
+
+    def _erase(self, folder: SessionFolder) -> list[Erased]:
+        erased = folder.erase()
+        if self._index is not None:
+            self._index.remove(folder.session)
+        return erased
+
+    async def _sweep_forever(self) -> None:
+        while True:
+            try:
+                await self._run(self._sweep)
+            except (RecordError, OSError, sqlite3.Error) as error:
+                log.warning("records were not swept: %s", type(error).__name__)
+            await asyncio.sleep(SWEEP_PERIOD_S)
+
+    def _sweep(self) -> None:
+        gone = sweep(self._root, time.time(), self.config.days.model_dump())
+        self.counts["swept"] += sum(map(len, gone.values()))
+        if self._index is not None:
+            self._index.refresh()

@@ -1,0 +1,82 @@
+"""What waits for one reader of a session's records."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator
+
+from stream.records import Record
+
+CAPACITY = 256
+"""Records that wait for one subscriber; beyond, face outlines go first, then the oldest."""
+
+
+class Subscription:
+    """A bounded queue of records for one reader; a slow reader loses face outlines first."""
+
+    def __init__(self, *, lossless: bool = False, capacity: int = CAPACITY) -> None:
+        self.dropped = 0
+        self._lossless = lossless
+        self._capacity = capacity
+        self._records: deque[Record] = deque()
+        self._closed = False
+        self._changed = asyncio.Event()
+        self._taken = asyncio.Event()
+
+    def put(self, record: Record) -> None:
+        """Append; when full and not lossless, drop the oldest face outline, else the oldest."""
+        if self._closed:
+            return
+        if not self._lossless and len(self._records) >= self._capacity:
+            self._drop()
+        self._records.append(record)
+        self._changed.set()
+
+    def close(self, last: Record) -> None:
+        self.put(last)
+        self._closed = True
+
+    @property
+    def closed(self) -> bool:
+        """True when nothing will be added any more."""
+        return self._closed
+
+    def take(self) -> list[Record]:
+        """All records that wait, at once."""
+        taken = list(self._records)
+        self._records.clear()
+        self._taken.set()
+        return taken
+
+    async def room(self) -> None:
+        """Wait until the reader has caught up to the capacity."""
+        while len(self._records) >= self._capacity and not self._closed:
+            self._taken.clear()
+            await self._taken.wait()
+
+    def abandon(self) -> None:
+        """The reader is gone: never make anyone wait for it."""
+        self._closed = True
+        self._records.clear()
+        self._taken.set()
+        self._changed.set()
+
+    async def __aiter__(self) -> AsyncIterator[Record]:
+        while True:
+            while not self._records:
+                if self._closed:
+                    return
+                self._changed.clear()
+                await self._changed.wait()
+            record = self._records.popleft()
+            self._taken.set()
+            yield record
+
+    def _drop(self) -> None:
+        self.dropped += 1
+        for i, record in enumerate(self._records):
+            if record["type"] == "face":
+                del self._records[i]
+                return
+        self._records.popleft()
