@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from aiohttp import ClientSession
 
-from stream import record_files, recorder, session_index
+from stream import record_files, session_index
 from stream.config import RecordConfig
 from stream.errors import run_command
 from stream.record_files import RecordError, SessionFolder, Summary, sessions
@@ -330,7 +330,8 @@ def test_a_shorter_time_in_the_configuration_holds(tmp_path: Path) -> None:
 
 def test_server_sweeps_when_it_starts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     record(config(tmp_path), "s", [HELLO, state(0)])
-    monkeypatch.setattr(recorder.time, "time", lambda now=time.time: now() + 31 * DAY)
+    now = time.time
+    monkeypatch.setattr(time, "time", lambda: now() + 31 * DAY)
 
     async def run() -> int:
         async with Recorder(config(tmp_path)) as writer:

@@ -70,13 +70,12 @@ def test_recording_is_a_consent_of_its_own(visit: OpenPage, server: FakeServer) 
     server.config["record"] = {"estimates": 30, "words": 0, "faces": 1}
     with visit() as page:
         box = page.get_by_role("checkbox", name="Record")
-        expect(
-            page.get_by_text("estimates for 30 days and outlines of faces for 1 day")
-        ).to_be_visible()
+        kept = "estimates for 30 days and outlines of faces for 1 day"
+        expect(page.get_by_text(kept)).to_be_visible()
         expect(page.get_by_text("Nothing, unless you agree to it below")).to_be_visible()
         expect(box).not_to_be_checked()
         box.check()
-        begin(page, server)
+        begin(page, server, ("Face points",))
         assert server.offers[0]["consent"]["record"] is True
         notice = page.locator("#notice")
         for on, reason, text in (
