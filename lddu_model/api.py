@@ -14,11 +14,17 @@ from lddu_model.batch import Batch, collate
 from lddu_model.errors import ConfigError, DeviceError, ModelError, SpecError
 from lddu_model.losses import ClassWeights, LossConfig
 from lddu_model.model import DefaultHyper, DefaultNet
-from lddu_model.network import Network, Output, moderated
+from lddu_model.network import Network, Output, expected_error, moderated
 from lddu_model.paper import PaperHyper, PaperNet
 from lddu_model.paper_losses import PaperLossConfig
 from lddu_model.spec import FeatureSpec, Float32, Prediction, Sample
 from lddu_model.transformer import TransformerHyper, TransformerNet
+
+NOVELTY_FACTOR = 7.0
+"""By how much more than once the stated variance of what is novel is larger."""
+DOUBT_POWER = 0.5
+"""How much of a doubt is believed: training errors, which teach it, follow noise more closely than
+those of other data."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +48,8 @@ VARIANTS: dict[str, Variant] = {
 @dataclass(frozen=True, slots=True)
 class Calibration:
     """Fitted on validation data: logit -> scale * logit + shift, spread -> scale**2 * spread,
-    stated variance -> variance_scale * variance ** variance_power.
+    stated variance -> variance_scale * variance ** variance_power. Novelty raises a variance after
+    that: validation data know nothing of it.
     """
 
     scale: tuple[float, ...]
@@ -114,22 +121,29 @@ class Model:
         logit, spread = out.logit * scale + shift, out.spread * scale.square()
         absent = ~out.present[..., None]
         each = torch.full_like(out.modality_variance, torch.nan)
+        variance, alone = out.variance, out.modality_variance
         if out.modality_logit is not None:
             each = (out.modality_logit * scale + shift).masked_fill(absent, torch.nan)
-        alone = factor[1:, None] * out.modality_variance.pow(power[1:, None])
+        if out.doubt is not None and out.modality_doubt is not None:
+            variance = expected_error(logit, spread) * out.doubt.pow(DOUBT_POWER)
+            alone = alone * out.modality_doubt.pow(DOUBT_POWER - 1.0)
+        novel = 1.0 + NOVELTY_FACTOR * out.novelty
+        alone = factor[1:, None] * alone.pow(power[1:, None]) * novel[..., None]
+        variance = factor[0] * variance.pow(power[0]) * novel.amax(dim=1, keepdim=True)
         return Prediction(
             logit=_array(logit),
             probability=_array(torch.sigmoid(moderated(logit, spread))),
-            variance=_array(factor[0] * out.variance.pow(power[0])),
+            variance=_array(variance),
             modality_logit=_array(each),
             modality_variance=_array(alone.masked_fill(absent, torch.inf)),
             spread=_array(spread),
+            novelty=_array(out.novelty),
         )
 
     def _empty(self) -> Prediction:
         none = np.zeros((0, len(self.labels)), dtype=np.float32)
         modalities = np.zeros((0, len(self.spec.modalities), len(self.labels)), dtype=np.float32)
-        return Prediction(none, none, none, modalities, modalities, none)
+        return Prediction(none, none, none, modalities, modalities, none, modalities[..., 0])
 
 
 def create(

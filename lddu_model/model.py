@@ -9,11 +9,14 @@ Shape legend
     reading_m            --Distribution--> mu, log_var (B, C, z)   N(mu, diag exp(log_var))
     mu, log_var          --linear-->       logit_m, spread_m (B, C)   exact: the map is linear
     all logit_m, spread_m --fuse-->        logit, spread (B, C)
-    spread, what was read --Doubt-->       variance (B, C), variance_m (B, M, C)
+    signals           --Doubt-->           doubt (B, C), doubt_m (B, M, C)
+    p (1 - p) doubt                        variance (B, C), variance_m (B, M, C)
 
 The spread is what likelihood makes of uncertainty: it weighs modalities and moderates the
-probability. The variance that is stated is the spread, corrected by what predicts errors; ranking
-trains that correction and nothing else, because weights that follow it make estimates worse
+probability p. It sees, beside what was read, simple properties of each sequence as a signal, which
+noise changes whatever the features are (``novelty``). The variance that is stated is the squared
+error that p expects of itself, p (1 - p), times a doubt that those properties cast on it; ranking
+trains that doubt and nothing else, because weights that follow errors make estimates worse
 (docs/protocols.md).
 
 What is not there is not looked at: attention masks padding and missing steps, and a modality
@@ -33,8 +36,8 @@ from torch.nn import functional
 from lddu_model.blocks import Attention, FeedForward, Layer, age
 from lddu_model.dropout import Dropout
 from lddu_model.losses import LossConfig, losses
-from lddu_model.network import Network, sinusoids, unmasked
-from lddu_model.novelty import Novelty
+from lddu_model.network import Network, expected_error, sinusoids, unmasked
+from lddu_model.novelty import PROPERTIES, Novelty
 from lddu_model.spec import FeatureSpec
 
 INPUT_LIMIT = 8.0
@@ -43,8 +46,6 @@ LOG_VARIANCE_LIMIT = 5.0
 SMALLEST_VARIANCE = 0.01
 NOVELTY_STEEPNESS = 3.0
 """How fast distance beyond what is usual counts: at a third beyond it, 63 %."""
-NOVELTY_FACTOR = 15.0
-"""How much larger the stated variance of what is novel is: four times the standard deviation."""
 
 
 class DefaultHyper(BaseModel):
@@ -72,7 +73,9 @@ class DefaultHyper(BaseModel):
     positions: Literal["start", "end"] = "start"
     """Where steps are counted from; ``end`` when the last one is what is asked about."""
     variance_width: int = Field(default=64, ge=0)
-    """Width of the layers that correct stated variances; 0: what is stated is the spread."""
+    """Width of the layers that doubt; 0: what is stated is the spread."""
+    quality: bool = True
+    """Ablation: False hides the properties of the signals (see ``Novelty``) from all variances."""
     novelty: bool = False
     """Whether sequences that are unlike those of the training data raise the variance."""
     recency: bool = False
@@ -100,10 +103,13 @@ class DefaultOutput(NamedTuple):
     modality_spread: Tensor
     """(B, M, C)"""
     modality_variance: Tensor
+    doubt: Tensor | None
+    modality_doubt: Tensor | None
     mu: Tensor
     """(B, M, C, z)"""
     log_var: Tensor
     """(B, M, C, z)"""
+    novelty: Tensor
     present: Tensor
 
 
@@ -127,13 +133,13 @@ class Encoder(nn.Module):
         )
         self.norm = nn.LayerNorm(hyper.width)
         self.from_end = hyper.positions == "end"
-        self.novelty = Novelty() if hyper.novelty else None
+        self.novelty = Novelty() if hyper.novelty or hyper.quality else None
 
-    def surprise(self, features: Tensor, mask: Tensor) -> Tensor:
-        """(B,) see ``Novelty``; 0 without it."""
+    def quality(self, features: Tensor, mask: Tensor) -> Tensor:
+        """(B, K) properties of the sequence as a signal, see ``Novelty``."""
         if self.novelty is None:
-            return features.new_zeros(len(features))
-        return self.novelty(self._normalised(features), mask)  # type: ignore[no-any-return]  # torch: Any
+            return features.new_zeros(len(features), PROPERTIES)
+        return self.novelty.quality(self._normalised(features), mask)
 
     def learn_usual(self, features: Tensor, mask: Tensor) -> None:
         """From training data (N, L, D) and (N, L), where each has a valid step."""
@@ -195,32 +201,42 @@ class Distribution(nn.Module):
         )
         self.mu = nn.Linear(hyper.latent, hyper.latent)
         self.log_var = nn.Linear(hyper.latent, hyper.latent)
+        self.quality: nn.Module | None = None
+        if hyper.quality:
+            self.quality = nn.Sequential(
+                nn.Linear(PROPERTIES, hyper.latent),
+                nn.GELU(),
+                nn.Linear(hyper.latent, hyper.latent),
+            )
 
-    def forward(self, reading: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, C, d) -> mu, log_var (B, C, z)."""
+    def forward(self, reading: Tensor, quality: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, C, d) and (B, K) -> mu, log_var (B, C, z)."""
         hidden = self.trunk(reading)
-        return self.mu(hidden).float(), _bounded(self.log_var(hidden))
+        log_var = self.log_var(hidden)
+        if self.quality is not None:
+            log_var = log_var + self.quality(quality.to(hidden.dtype))[:, None]
+        return self.mu(hidden).float(), _bounded(log_var)
 
 
 class Doubt(nn.Module):
-    """How wrong an estimate is likely to be, given what it was made from.
+    """How many times the expected squared error of a probability is to be expected of such signals.
 
-    Nothing behind its inputs is trained by it.
+    What was read, and what was made of it, is not looked at: training errors would be learnt by
+    heart.
     """
 
-    def __init__(self, width: int, hyper: DefaultHyper) -> None:
+    def __init__(self, modalities: int, labels: int, width: int) -> None:
         super().__init__()
-        self.norm = nn.LayerNorm(width)
-        self.hidden = nn.Linear(width + 3, hyper.variance_width)
-        self.out = nn.Linear(hyper.variance_width, 1)
+        self.hidden = nn.Linear(modalities * (PROPERTIES + 1), width)
+        self.label = nn.Parameter(torch.zeros(labels, width))
+        self.out = nn.Linear(width, 1)
         nn.init.zeros_(self.out.weight)
         nn.init.zeros_(self.out.bias)
 
-    def forward(self, said: Tensor, logit: Tensor, spread: Tensor) -> Tensor:
-        """(..., width), its estimate (...) and the spread of that (...) -> factor (...) of it."""
-        said, logit, spread = said.detach(), logit.detach(), spread.detach()
-        known = torch.stack([logit, logit.abs(), spread.log()], dim=-1)
-        hidden = functional.gelu(self.hidden(torch.cat([self.norm(said), known], dim=-1)))
+    def forward(self, quality: Tensor, present: Tensor) -> Tensor:
+        """Properties of the signals (B, M, K) and which there are (B, M) -> factor (B, C)."""
+        signal = torch.cat([quality.flatten(1), present.to(quality.dtype)], dim=1)
+        hidden = functional.gelu(self.hidden(signal)[:, None] + self.label)
         return _bounded(self.out(hidden)).squeeze(-1).exp()
 
 
@@ -255,8 +271,8 @@ class DefaultNet(Network):
         self.register_buffer("prior_logit", torch.zeros(labels))
         self.doubts: nn.ModuleList | None = None
         if hyper.variance_width:
-            widths = [*[hyper.width] * count, count * hyper.latent]
-            self.doubts = nn.ModuleList(Doubt(width, hyper) for width in widths)
+            sizes = [*[1] * count, count]
+            self.doubts = nn.ModuleList(Doubt(m, labels, hyper.variance_width) for m in sizes)
         self.interaction: nn.Module | None = None
         if hyper.interaction and count > 1:
             last = nn.Linear(hyper.latent, 1)
@@ -271,15 +287,12 @@ class DefaultNet(Network):
             )
 
     def set_normalisation(self, index: int, mean: Tensor, deviation: Tensor) -> None:
-        encoder = self.encoders[index]
-        assert isinstance(encoder, Encoder)
+        encoder = self._encoders()[index]
         encoder.mean.copy_(mean)
         encoder.scale.copy_(1.0 / deviation.clamp_min(1e-3))
 
     def set_usual(self, index: int, features: Tensor, mask: Tensor) -> None:
-        encoder = self.encoders[index]
-        assert isinstance(encoder, Encoder)
-        encoder.learn_usual(features, mask)
+        self._encoders()[index].learn_usual(features, mask)
 
     def set_base_rate(self, rate: Tensor) -> None:
         self.prior_logit.copy_(torch.logit(rate, eps=1e-3))
@@ -293,10 +306,14 @@ class DefaultNet(Network):
         if self.steps is not None:
             pairs = [unmasked(x, steps) for x, steps in zip(features, self.steps, strict=True)]
             features, mask = [x for x, _ in pairs], [valid for _, valid in pairs]
-        latents = [self._latent(m, features[m], mask[m]) for m in range(len(features))]
+        quality = [
+            encoder.quality(x, valid)
+            for encoder, x, valid in zip(self._encoders(), features, mask, strict=True)
+        ]
+        latents = [self._latent(m, features[m], mask[m], quality[m]) for m in range(len(features))]
         mu = torch.stack([each[0] for each in latents], dim=1)
         log_var = torch.stack([each[1] for each in latents], dim=1)
-        reading = torch.stack([each[2] for each in latents], dim=1)
+        signals = torch.stack(quality, dim=1).clamp(-INPUT_LIMIT, INPUT_LIMIT)
         present = torch.stack([each.any(dim=1) for each in mask], dim=1)
         # A linear map of a Gaussian: no sampling is needed to know the logit's mean and variance.
         modality_logit = (self.weight * mu).sum(-1) + self.bias
@@ -309,19 +326,21 @@ class DefaultNet(Network):
             correction = self.interaction(together).float().squeeze(-1)
             logit = logit + correction * present.any(dim=1, keepdim=True)
         variance, modality_variance = spread.detach(), modality_spread.detach()
+        doubt, modality_doubt = None, None
         if self.doubts is not None:
             *each, last = self.doubts
-            factor = last(together, logit, spread)
-            variance = torch.where(present.any(dim=1, keepdim=True), variance * factor, variance)
-            factors = [
-                doubt(reading[:, m], modality_logit[:, m], modality_spread[:, m])
-                for m, doubt in enumerate(each)
-            ]
-            modality_variance = modality_variance * torch.stack(factors, dim=1)
+            alone = [x(signals[:, m, None], present[:, m, None]) for m, x in enumerate(each)]
+            modality_doubt = torch.stack(alone, dim=1)
+            # With nothing there, training teaches nothing: no doubt beyond that of the prior.
+            doubt = torch.where(present.any(dim=1, keepdim=True), last(signals, present), 1.0)
+            variance = doubt * expected_error(logit.detach(), variance)
+            modality_variance = modality_doubt * expected_error(
+                modality_logit.detach(), modality_variance
+            )
+        novelty = torch.zeros_like(present, dtype=torch.float32)
         if self.novelty:
-            novel = self._novelty(features, mask)
-            spread = spread + novel / self.prior_precision
-            variance = variance * (1.0 + NOVELTY_FACTOR * novel)
+            novelty = self._novelty(signals)
+            spread = spread + novelty.amax(dim=1, keepdim=True) / self.prior_precision
         return DefaultOutput(
             logit,
             spread,
@@ -329,43 +348,53 @@ class DefaultNet(Network):
             modality_logit,
             modality_spread,
             modality_variance,
+            doubt,
+            modality_doubt,
             mu,
             log_var,
+            novelty,
             present,
         )
 
-    def _novelty(self, features: list[Tensor], mask: list[Tensor]) -> Tensor:
-        """(B, 1) from 0 for inputs as in training to 1 for others.
+    def _novelty(self, signals: Tensor) -> Tensor:
+        """(B, M) from 0 for inputs as in training to 1 for others.
 
         Of each present modality, beyond what nearly all training data stay within.
         """
-        each = []
-        for encoder, x, valid in zip(self.encoders, features, mask, strict=True):
-            assert isinstance(encoder, Encoder)
-            each.append(encoder.surprise(x, valid))
-        excess = torch.stack(each, dim=1).sum(dim=1, keepdim=True)
-        return 1.0 - torch.exp(-NOVELTY_STEEPNESS * excess)
+        judged = [
+            encoder.novelty(signals[:, m])
+            for m, encoder in enumerate(self._encoders())
+            if encoder.novelty is not None
+        ]
+        return 1.0 - torch.exp(-NOVELTY_STEEPNESS * torch.stack(judged, dim=1))
 
-    def _latent(self, m: int, features: Tensor, mask: Tensor) -> tuple[Tensor, ...]:
-        """mu, log_var (B, C, z) and reading (B, C, d) of modality `m`; samples without it share one
-        token.
-        """
+    def _encoders(self) -> list[Encoder]:
+        return [encoder for encoder in self.encoders if isinstance(encoder, Encoder)]
+
+    def _latent(
+        self, m: int, features: Tensor, mask: Tensor, quality: Tensor
+    ) -> tuple[Tensor, ...]:
+        """mu, log_var (B, C, z) of modality `m`; samples without it share one token."""
         if mask.is_cuda or torch.compiler.is_compiling():  # no wait for how many there are
-            return self._encode(m, features, mask)
+            return self._encode(m, features, mask, quality)
         index = mask.any(dim=1).nonzero().squeeze(1)
         if len(index) == len(mask):
-            return self._encode(m, features, mask)
-        absent = self._encode(m, features[:1, :1], torch.zeros_like(mask[:1, :1]))
+            return self._encode(m, features, mask, quality)
+        nothing = torch.zeros_like(quality[:1])
+        absent = self._encode(m, features[:1, :1], torch.zeros_like(mask[:1, :1]), nothing)
         filled = [each.repeat(len(mask), 1, 1) for each in absent]
         if len(index):
-            found = self._encode(m, features[index], mask[index])
+            found = self._encode(m, features[index], mask[index], quality[index])
             filled = [x.index_copy(0, index, y) for x, y in zip(filled, found, strict=True)]
         return tuple(filled)
 
-    def _encode(self, m: int, features: Tensor, mask: Tensor) -> tuple[Tensor, ...]:
+    def _encode(
+        self, m: int, features: Tensor, mask: Tensor, quality: Tensor
+    ) -> tuple[Tensor, ...]:
         states, valid = self.encoders[m](features, mask)
         reading = self.readers[m](self.labels, states, valid)
-        return (*self.distributions[m](reading), reading)
+        mu, log_var = self.distributions[m](reading, quality)
+        return mu, log_var
 
     def _fuse(self, logit: Tensor, variance: Tensor, present: Tensor) -> tuple[Tensor, Tensor]:
         """(B, M, C) twice and (B, M) -> mean and variance (B, C).

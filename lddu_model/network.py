@@ -37,6 +37,18 @@ class Output(Protocol):
         """(B, M, C); meaningless where absent (see `present`)."""
 
     @property
+    def doubt(self) -> Tensor | None:
+        """(B, C) what `variance` is, in units of ``expected_error``; None: it has other units."""
+
+    @property
+    def modality_doubt(self) -> Tensor | None:
+        """(B, M, C) the same of `modality_variance`."""
+
+    @property
+    def novelty(self) -> Tensor:
+        """(B, M) from 0 for a sequence as in training to 1 for another kind; 0 where absent."""
+
+    @property
     def present(self) -> Tensor:
         """(B, M) bool."""
 
@@ -74,6 +86,12 @@ class Network(nn.Module):
 def moderated(logit: Tensor, variance: Tensor) -> Tensor:
     """The logit whose sigmoid is E[sigmoid(x)], x ~ N(logit, variance) (MacKay's probit rule)."""
     return logit / torch.sqrt(1.0 + (math.pi / 8.0) * variance)
+
+
+def expected_error(logit: Tensor, variance: Tensor) -> Tensor:
+    """The squared error p (1 - p) that the moderated probability p expects of itself."""
+    fair = moderated(logit, variance)
+    return (functional.logsigmoid(fair) + functional.logsigmoid(-fair)).exp()
 
 
 def cross_entropy(logit: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:

@@ -42,14 +42,21 @@ class Novelty(nn.Module):
         self.register_buffer("known", torch.zeros(KNOWN, PROPERTIES))
         self.register_buffer("limit", torch.tensor(torch.finfo(torch.float32).max))
 
-    def forward(self, features: Tensor, mask: Tensor) -> Tensor:
-        """Normalised features (B, L, D) and mask (B, L) -> (B,); 0 where nothing is valid."""
-        beyond = functional.relu(self._distance(properties(features, mask)) / self.limit - 1.0)
-        return beyond * mask.any(dim=1)
+    def forward(self, quality: Tensor) -> Tensor:
+        """What ``quality`` gave (B, K) -> (B,); 0 where nothing is valid."""
+        beyond = functional.relu(self._distance(quality) / self.limit - 1.0)
+        return beyond * quality.any(dim=1)
 
-    def _distance(self, found: Tensor) -> Tensor:
+    def quality(self, features: Tensor, mask: Tensor) -> Tensor:
+        """Normalised features (B, L, D) and mask (B, L) -> (B, K) in standard deviations of the
+        training data; 0 where nothing is valid.
+        """
+        found = (properties(features, mask) - self.usual) / self.scale
+        return found * mask.any(dim=1, keepdim=True)
+
+    def _distance(self, quality: Tensor) -> Tensor:
         """(B, K) -> (B,) mean distance to the nearest samples of the training data."""
-        apart = torch.cdist((found - self.usual) / self.scale, self.known)
+        apart = torch.cdist(quality, self.known)
         return apart.topk(NEIGHBOURS, dim=1, largest=False).values.mean(dim=1)
 
     @torch.no_grad()
@@ -58,14 +65,15 @@ class Novelty(nn.Module):
 
         A quarter of it, not among what is compared with, tells which distances are usual.
         """
-        if len(features) < FEWEST:
-            return
         parts = zip(torch.split(features, 256), torch.split(mask, 256), strict=True)
         found = torch.cat([properties(x, valid) for x, valid in parts])
         self.usual.copy_(found.mean(dim=0))
         self.scale.copy_(found.std(dim=0).clamp_min(SMALL))
+        if len(found) < FEWEST:
+            return
+        found = (found - self.usual) / self.scale
         fourth = torch.arange(len(found)) % 4 == 3
-        known = ((found[~fourth] - self.usual) / self.scale)[:KNOWN]
+        known = found[~fourth][:KNOWN]
         self.known.fill_(UNKNOWN)[: len(known)] = known
         limit = torch.quantile(self._distance(found[fourth]), USUAL)
         self.limit.copy_(limit.clamp_min(SMALL))

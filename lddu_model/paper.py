@@ -79,12 +79,15 @@ class PaperOutput(NamedTuple):
     modality_logit: None
     modality_variance: Tensor
     """(B, M, C) each modality's part of it."""
+    doubt: None
+    modality_doubt: None
     direct: Tensor
     """(B, C) logit of y_dir."""
     mu: Tensor
     """(B, M, C, z)"""
     sigma: Tensor
     """(B, M, C, z)"""
+    novelty: Tensor
     present: Tensor
     """(B, M) bool"""
 
@@ -258,7 +261,10 @@ class PaperNet(Network):
         each = sigma.square().sum(-1)
         logit = mixture_logit(direct, centre, uncertainty)
         none = torch.zeros_like(logit)
-        return PaperOutput(logit, none, each.sum(1), None, each, direct, mu, sigma, present)
+        familiar = torch.zeros_like(present, dtype=torch.float32)
+        return PaperOutput(
+            logit, none, each.sum(1), None, each, None, None, direct, mu, sigma, familiar, present
+        )
 
     def losses(
         self, out: PaperOutput, target: Tensor, weight: Tensor, config: PaperLossConfig

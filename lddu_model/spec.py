@@ -154,6 +154,8 @@ class Prediction:
     """(B, M, C) stated variance of that; infinite where it is absent."""
     spread: Float32
     """(B, C) variance of the logit by likelihood, which the probability takes account of."""
+    novelty: Float32
+    """(B, M) from 0 for a sequence as in training to 1 for one of another kind; 0 where absent."""
 
     def __len__(self) -> int:
         return len(self.logit)

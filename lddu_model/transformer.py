@@ -48,6 +48,9 @@ class TransformerOutput(NamedTuple):
     variance: Tensor
     modality_logit: None
     modality_variance: Tensor
+    doubt: None
+    modality_doubt: None
+    novelty: Tensor
     present: Tensor
 
 
@@ -102,7 +105,9 @@ class TransformerNet(Network):
         present = torch.stack([each.any(dim=1) for each in mask], dim=1)
         alone = torch.ones(*present.shape, self.count, device=logit.device)
         none = torch.zeros_like(logit)
-        return TransformerOutput(logit, none, torch.ones_like(logit), None, alone, present)
+        familiar = torch.zeros_like(present, dtype=torch.float32)
+        ones = torch.ones_like(logit)
+        return TransformerOutput(logit, none, ones, None, alone, None, None, familiar, present)
 
     def losses(
         self, out: TransformerOutput, target: Tensor, weight: Tensor, _config: ClassWeights

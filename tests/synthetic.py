@@ -121,7 +121,15 @@ class Model:
         ones = np.ones_like(logit)
         probability = np.asarray(1 / (1 + np.exp(-logit)), np.float32)
         alone = np.ones((len(samples), 3, 6), np.float32)
-        return Prediction(logit, probability, ones, alone, alone, np.zeros_like(logit))
+        return Prediction(
+            logit,
+            probability,
+            ones,
+            alone,
+            alone,
+            np.zeros_like(logit),
+            np.zeros(alone.shape[:2], np.float32),
+        )
 
 
 @dataclass

@@ -58,7 +58,15 @@ class Mean:
         ones = np.ones_like(logit)
         half = np.full_like(logit, 0.5)
         alone = np.ones((len(samples), 3, 1), np.float32)
-        return Prediction(logit, half, ones, alone, alone, np.zeros_like(logit))
+        return Prediction(
+            logit,
+            half,
+            ones,
+            alone,
+            alone,
+            np.zeros_like(logit),
+            np.zeros(alone.shape[:2], np.float32),
+        )
 
 
 def test_absent_modalities_are_left_out() -> None:

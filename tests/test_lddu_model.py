@@ -20,7 +20,7 @@ from lddu_model.dropout import dropout
 from lddu_model.errors import ConfigError, DeviceError, ModelError, SpecError
 from lddu_model.losses import LossConfig, class_weights, contrast, losses, ranking
 from lddu_model.model import DefaultNet
-from lddu_model.network import moderated
+from lddu_model.network import expected_error, moderated
 from lddu_model.trainer import prepare_inputs
 from tests.lddu_toys import LABELS, SMALL, SPEC, toy_samples
 
@@ -103,14 +103,14 @@ def test_missing_modality(how: str) -> None:
 
 def test_each_modality_less_leaves_more_open() -> None:
     net = model()
-    with torch.no_grad():  # contradiction between modalities raises variance too: not asked here
+    with torch.no_grad():  # contradiction between modalities raises it too: not asked here
         net.net.get_parameter("conflict").fill_(-1e4)
     sample = toy_samples(1)[0]
-    variances = []
+    spreads = []
     for names in (("words", "voice", "face"), ("words", "face"), ("face",), ()):
         features = {name: sample.features[name] for name in names}
-        variances.append(net.predict([replace(sample, features=features)]).variance[0])
-    for more, less in pairwise(variances):
+        spreads.append(net.predict([replace(sample, features=features)]).spread[0])
+    for more, less in pairwise(spreads):
         assert (less > more).all()
 
 
@@ -124,7 +124,7 @@ def test_contradiction_raises_the_variance() -> None:
 
 def test_limits_of_a_modality_hold() -> None:
     limits = {"variance_floor": {"voice": 2.0}, "logit_limit": 1.5, "interaction": False}
-    net = create("default", SPEC, LABELS, {**SMALL, **limits})
+    net = create("default", SPEC, LABELS, {**SMALL, **limits, "variance_width": 0})
     with torch.no_grad():
         net.net.get_parameter("weight").mul_(100.0)
     loud = [
@@ -145,7 +145,10 @@ def test_nothing_present_gives_the_base_rate_and_a_finite_variance() -> None:
     net = model()
     net.net.set_base_rate(torch.tensor([0.5, 0.1, 0.3]))
     said = net.predict([Sample({}, {})])
-    np.testing.assert_allclose(said.variance, 9.0, rtol=1e-5)
+    np.testing.assert_allclose(said.spread, 9.0, rtol=1e-5)
+    np.testing.assert_allclose(
+        said.variance, said.probability * (1 - said.probability), rtol=1e-4, err_msg="no doubt"
+    )
     expected = moderated(torch.logit(torch.tensor([0.5, 0.1, 0.3])), torch.tensor(9.0)).sigmoid()
     np.testing.assert_allclose(said.probability[0], expected.numpy(), rtol=1e-4)
     assert np.isinf(said.modality_variance).all()
@@ -250,7 +253,7 @@ def test_ranking_trains_what_makes_variances_and_nothing_else() -> None:
     reached = {
         name for name, p in net.net.named_parameters() if p.grad is not None and p.grad.abs().sum()
     }
-    assert len(reached) == 4 * 6
+    assert len(reached) == 4 * 5, "of each modality alone and of all together"
     assert all(name.startswith("doubts.") for name in reached)
 
 
@@ -287,21 +290,54 @@ def test_what_training_never_saw_raises_the_variance() -> None:
     torch.manual_seed(0)
     net = create("default", SPEC, LABELS, {**SMALL, "novelty": True})
     prepare_inputs(net, SPEC, toy_samples(400))
-    plain = create("default", SPEC, LABELS, SMALL)
-    plain.net.load_state_dict(net.net.state_dict(), strict=False)
-    prepare_inputs(plain, SPEC, toy_samples(400))
     usual = toy_samples(200, seed=5)
-    rises = net.predict(usual).variance - plain.predict(usual).variance
-    assert (rises[:, 0] > 1e-6).mean() < 0.15, "each modality surprises in 1 %"
+    said = net.predict(usual)
+    assert (said.novelty > 1e-6).mean() < 0.05, "each modality surprises in 1 %"
     strange = []
     for s in usual:
         face = s.features["face"].copy()
         face[:, 4:7] = 0.1 * face[:, 4:7] + 6.0  # three features that never looked like this
         strange.append(replace(s, features={**s.features, "face": face}))
-    rises = net.predict(strange).variance - plain.predict(strange).variance
-    assert (rises[:, 0] > 0.1).mean() > 0.9
-    nobody = net.predict([Sample({}, {})])
-    np.testing.assert_allclose(nobody.variance, 9.0, rtol=1e-5)
+    there = net.predict(strange)
+    assert (there.novelty[:, 2] > 0.1).mean() > 0.9
+    np.testing.assert_array_equal(there.novelty[:, :2], said.novelty[:, :2])
+    plain = create("default", SPEC, LABELS, SMALL)
+    plain.net.load_state_dict(net.net.state_dict())
+    factor = there.variance / plain.predict(strange).variance
+    assert (factor[:, 0] > 1.5).mean() > 0.9
+    assert (net.predict([Sample({}, {})]).novelty == 0).all()
+
+
+def test_doubt_looks_at_signals_alone() -> None:
+    """Of a louder signal the variance is another multiple of the expected squared error."""
+    torch.manual_seed(0)
+    net = create("default", SPEC, LABELS, SMALL)
+    prepare_inputs(net, SPEC, toy_samples(400))
+    doubts = net.net.get_submodule("doubts")
+    with torch.no_grad():
+        for parameter in doubts.parameters():
+            parameter.add_(torch.randn_like(parameter))
+    batch = collate(toy_samples(8), SPEC)
+    out = forward(net, batch)
+    error = expected_error(out.logit, out.spread)
+    torch.testing.assert_close(out.variance, error * out.doubt)
+    torch.testing.assert_close(
+        out.modality_variance,
+        expected_error(out.modality_logit, out.modality_spread) * out.modality_doubt,
+    )
+    loud = collate(
+        [
+            replace(s, features={**s.features, "face": 3 * s.features["face"]})
+            for s in toy_samples(8)
+        ],
+        SPEC,
+    )
+    other = forward(net, loud)
+    torch.testing.assert_close(other.modality_doubt[:, :2], out.modality_doubt[:, :2])
+    assert (other.modality_doubt[:, 2] / out.modality_doubt[:, 2] - 1).abs().max() > 1e-2
+    out.doubt.sum().backward()
+    touched = {n for n, p in net.net.named_parameters() if p.grad is not None and p.grad.any()}
+    assert touched == {n for n in touched if n.startswith("doubts.")}
 
 
 def test_ablations_change_what_they_name() -> None:
@@ -312,7 +348,7 @@ def test_ablations_change_what_they_name() -> None:
     batch = collate(toy_samples(5), SPEC)
     out, equal = forward(net, batch), forward(other, batch)
     centre = out.modality_logit.mean(dim=1)
-    weight = 3.0 / equal.modality_variance.mean(dim=1)
+    weight = 3.0 / equal.modality_spread.mean(dim=1)
     prior = net.net.get_buffer("prior_logit")
     expected = (weight * centre + prior / 9.0) / (weight + 1.0 / 9.0)
     torch.testing.assert_close(equal.logit, expected)
