@@ -6,7 +6,8 @@ Generated streams, fixed here: one label, on for 8 s and off for 16 s on average
 features at 4 Hz, AR(1) of 0.5, of which the label moves the mean; in bursts of 3 s, a quarter of
 the time, the noise of the FEATURES is 2.2 or 3.75 times as large. A `default` model is trained on
 windows of streams of its own (with bursts); logit and variance are what it says of windows of 1 s,
-four a second. Every rule has the same choice of hysteresis and dwell. Parameters are chosen on
+four a second. Every rule has the same choice of hysteresis and dwell. The rules that use the
+model's variance do so while the trust test lets them, else a constant. Parameters are chosen on
 tuning streams and everything is measured on others:
 
 - each baseline (EMA, One-Euro, Kalman with constant variance, no smoothing) by its best F1;
@@ -42,6 +43,7 @@ from lddu_model.report import git_commit
 from lddu_model.train import train
 from workers.decisions import Decided, DecisionConfig, decide
 from workers.filters import Ema, Estimate, Filter, Filtered, Float64, Kalman, OneEuro, Raw, TwoState
+from workers.trust import TrustConfig, TrustTest
 
 RESULTS = Path(__file__).resolve().parent / "results"
 RATE, WINDOW = 4, 1.0
@@ -232,7 +234,7 @@ class Setting(NamedTuple):
     dwell: float
 
 
-HYSTERESIS, DWELL = (0.0, 0.25, 0.5, 1.0), (0.0, 0.5, 1.0, 1.5)
+HYSTERESIS, DWELL = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5), (0.0, 0.5, 1.0, 1.5)
 
 
 class Scale(NamedTuple):
@@ -271,7 +273,7 @@ def rules(scale: Scale) -> dict[str, list[Filter]]:
     ]
     return {
         "raw": [Raw()],
-        "EMA": [Ema(tau) for tau in (0.25, 0.5, 1.0, 1.5, 2.0, 3.0)],
+        "EMA": [Ema(tau) for tau in (0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0, 2.5, 3.0)],
         "One-Euro": [
             OneEuro(cutoff, beta)
             for cutoff, beta in product((0.05, 0.1, 0.2, 0.4), (0.0, 0.05, 0.2, 0.5))
@@ -318,6 +320,19 @@ def matched(candidates: Sequence[tuple[Setting, Score]], reference: Score) -> Se
     return min(fit, key=lambda pair: pair[1].switches)[0] if fit else None
 
 
+def watched(said: Said, constant: float) -> tuple[Said, float]:
+    """Where the trust test does not hold, `constant` in place of the variance; and where it does,
+    as a share of all windows.
+    """
+    held = np.ones(said.logit.shape, dtype=bool)
+    for s in range(said.logit.shape[1]):
+        test = TrustTest(TrustConfig(window=WINDOW))
+        for k, (x, v) in enumerate(zip(said.logit[:, s], said.variance[:, s], strict=True)):
+            held[k, s] = test.push(Estimate(k / RATE, np.array([x]), np.array([v]))).trusted
+    variance = np.where(held, said.variance, constant)
+    return said._replace(variance=variance), float(held.mean())
+
+
 def shuffled(said: Said, seed: int = 0) -> Said:
     """The variances of each stream in another order."""
     order = np.random.default_rng(seed).permuted(np.arange(len(said.variance)))
@@ -327,9 +342,15 @@ def shuffled(said: Said, seed: int = 0) -> Said:
 def level(model: Any, factor: float, streams: int, minutes: float) -> dict[str, Any]:
     """Everything at one strength of the bursts."""
     raw = said_of(model, streams // 2, minutes, factor, seed=1)
-    tuning, test = rescaled(raw, raw), rescaled(said_of(model, streams, minutes, factor, 2), raw)
-    scale = scale_of(tuning)
-    found: dict[str, Any] = {"noise": scale.noise, "on": scale.on, "off": scale.off}
+    scale = scale_of(raw)
+    other = rescaled(said_of(model, streams, minutes, factor, seed=2), raw)
+    tuning, _ = watched(rescaled(raw, raw), scale.noise)
+    test, held = watched(other, scale.noise)
+    mixed, mixed_held = watched(shuffled(other), scale.noise)
+    found: dict[str, Any] = {
+        "noise": scale.noise, "on": scale.on, "off": scale.off,
+        "variance trusted": held, "shuffled variance trusted": mixed_held,
+    }  # fmt: skip
     families = {name: tried(f, tuning, scale.middle) for name, f in rules(scale).items()}
     best = {name: max(each, key=lambda pair: pair[1].f1) for name, each in families.items()}
     found["best F1"] = {
@@ -339,9 +360,9 @@ def level(model: Any, factor: float, streams: int, minutes: float) -> dict[str, 
     ema = found["best F1"]["EMA"]["f1"]
     for name in ("Kalman", "HMM"):
         rule = best[name][0]
-        found[f"{name}, shuffled variance"] = measured(
-            rule, shuffled(test), scale.middle
-        )._asdict() | {"ema_f1": ema}
+        for how, said in (("watched", mixed), ("not watched", shuffled(other))):
+            row = measured(rule, said, scale.middle)._asdict()
+            found[f"{name}, shuffled variance, {how}"] = row | {"f1_minus_ema": row["f1"] - ema}
         assert isinstance(rule.rule, Kalman | TwoState)
         mean = np.stack([each.mean for each in rule.rule.both_ways(estimates(test))])
         shown = decided(mean, rule.hysteresis, rule.dwell, scale.middle)
@@ -390,8 +411,12 @@ def show(name: str, each: dict[str, Any]) -> None:
     print(f"bursts {name} x")
     for rule, row in each["best F1"].items():
         print(f"  {rule:18} F1 {row['f1']:.3f}  {row['switches']:5.1f}/min  {row['latency']:.2f} s")
+    print(
+        f"  trusted {each['variance trusted']:.2f} of the time, "
+        f"shuffled {each['shuffled variance trusted']:.2f}"
+    )
     for rule in ("Kalman", "HMM"):
-        for how in ("shuffled variance", "both ways"):
+        for how in ("shuffled variance, watched", "shuffled variance, not watched", "both ways"):
             row = each[f"{rule}, {how}"]
             print(f"  {rule}, {how}: F1 {row['f1']:.3f}  {row['switches']:.1f}/min")
     for row in each["matched"]:

@@ -69,10 +69,12 @@ def fit_probability(
 def fit_variance(
     logit: Float32, variance: Float32, truth: Float32, weight: Float32
 ) -> tuple[float, float]:
-    """Factor and power that make ``factor * variance ** power`` the mean squared distance of the
-    logit to where it usually is when the label is there, or not there.
+    """Factor and power that make ``factor * variance ** power`` the logit's mean squared error.
 
-    The most likely ones for Gaussian distances. One pair for all labels and no power below
+    Its error is how far it falls short of where it usually is with the label, or without it.
+
+    The most likely ones for Gaussian errors, of which only one half is seen: a logit that is
+    clearer than usual is no error. One pair for all labels and no power below
     ``POWERS``, so that the order of variances, which errors taught, stays as it is. All (N, C) but
     `weight` (N,); what is not finite (a modality that is absent) is left out, and (1, 1) is the
     answer where too little is left.
@@ -90,14 +92,15 @@ def fit_variance(
 
 
 def _distances(x: Float32, v: Float32, truth: Float32, weight: Float32) -> NDArray[np.float64]:
-    """Of one label: squared distance, log variance and weight (3, n); n = 0 of one too rare."""
+    """Of one label: squared error, log variance and weight (3, n); n = 0 of one too rare."""
     there = np.isfinite(x) & np.isfinite(v)
     x, y = x[there].astype(float), truth[there] > 0.5
     if min(y.sum(), (~y).sum()) < FEWEST:
         return np.zeros((3, 0))
     w = weight[there].astype(float)
     centre = [np.average(x[y == value], weights=w[y == value]) for value in (False, True)]
-    error = np.square(x - np.where(y, centre[1], centre[0]))
+    short = np.where(y, centre[1] - x, x - centre[0])
+    error = 2.0 * np.square(np.maximum(short, 0.0))
     return np.stack([error, np.log(v[there].astype(float)), w])
 
 
