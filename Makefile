@@ -1,16 +1,21 @@
 # Each target does all of its own set-up, on a fresh Debian or Ubuntu machine with Python >= 3.11;
-# nothing is repeated when nothing changed. Settings: PYTHON, TORCH=cuda, CONFIG, ARGS.
+# nothing is repeated when nothing changed. Settings: PYTHON, TORCH=cuda, CONFIG, DATA, ARGS.
 
 PY := .venv/bin/python
 CONFIG ?= configs/serve.toml
 
-.PHONY: help setup serve test test-long check clean
+DATA ?= ../shared
+SETS := sets/live
+PREPARE := configs/prepare-live.toml
+
+.PHONY: help setup serve test test-long check checkpoint clean
 
 help:
 	@echo "make serve      set up, then start the server (ARGS are passed on)"
 	@echo "make test       set up, then run every test (ARGS are passed to pytest)"
 	@echo "make test-long  set up, then run the tests that take long"
 	@echo "make check      set up, then lint and check types"
+	@echo "make checkpoint  set up, then train the shipped checkpoint anew from the folder DATA"
 	@echo "make setup      set up for all of these"
 	@echo "make clean      remove the virtual environment and caches (not the weights)"
 
@@ -34,6 +39,26 @@ check:
 	@$(PY) -m ruff check .
 	@$(PY) -m ruff format --check .
 	@$(PY) -m mypy
+
+checkpoint:
+	@scripts/setup.sh packages libraries weights
+	@$(MAKE) --no-print-directory $(SETS)/.prepared $(SETS)/.generated
+	@$(PY) -m lddu_model.train configs/train-live.toml $(ARGS)
+
+# Features are made anew when what makes them has changed.
+FEATURES := $(PREPARE) $(addprefix stream/,spec.py samples.py corruption.py datasets.py) \
+	$(addprefix workers/,voice.py descriptors.py text.py vad.py timeline.py windows.py)
+FACES := $(PREPARE) stream/faces.py stream/spec.py workers/face_features.py workers/neutral.py \
+	$(wildcard lddu_model/data/facs*.py)
+
+$(SETS)/.prepared: $(FEATURES)
+	@$(PY) -m stream.prepare $(PREPARE) --out $(SETS) --set root=$(DATA)
+	@touch $@
+
+$(SETS)/.generated: $(FACES)
+	@$(PY) -m stream.faces $(PREPARE) --out $(SETS)/faces
+	@$(PY) -m stream.faces $(PREPARE) --out $(SETS)/faces-test --count 1200 --seed 2
+	@touch $@
 
 clean:
 	rm -rf .venv .setup .pytest_cache .mypy_cache .ruff_cache .hypothesis build *.egg-info

@@ -46,6 +46,9 @@ class MixConfig(_Strict):
     """Share of draws that get partners."""
     neutral: float = Field(default=0.3, ge=0, le=1)
     """Share of partners that show no label although the sample does."""
+    conflict: float = Field(default=0.0, ge=0, le=1)
+    """Share of draws with labels and partners where one partner shows others, and the labels are
+    those of one of the two by chance."""
 
 
 class AugmentConfig(_Strict):

@@ -6,7 +6,7 @@ import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from stream.errors import ConfigError
 
@@ -179,6 +179,15 @@ class SetConfig(Section):
     """Modalities that are computed."""
     mode: Literal["utterance", "windows"] = "utterance"
     """One sample per labelled stretch, or one per window of the plan whose middle lies in one."""
+    damaged: int = Field(default=0, ge=0)
+    """Instead of each recording or text so many copies of it, damaged as in calls: sound by noise,
+    babble, rooms, microphones and lost packets, texts by mishearing; see ``stream.corruption``."""
+
+    @model_validator(mode="after")
+    def _pictures_stay(self) -> SetConfig:
+        if self.damaged and self.kind != "text" and "face" in self.use:
+            raise ValueError('only sound and texts can be damaged: leave "face" out of use')
+        return self
 
 
 class PrepareConfig(StreamConfig):

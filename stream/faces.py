@@ -1,7 +1,7 @@
 """Generated faces for training: ``python -m stream.faces --out DIR``.
 
 The face sequences of ``lddu_model.data.facs``, as a feature set like those of ``stream.prepare``:
-under the live feature specification, with the features that the face stage gives.
+under the live feature specification, with the features that the face stage and windows give.
 """
 
 from __future__ import annotations
@@ -12,24 +12,43 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from lddu_model.data.facs import FaceGenerator
+import numpy as np
+
+from lddu_model import Sample
+from lddu_model.data.facs import HISTORY_RATE, FaceGenerator, GeneratedFace
 from lddu_model.data.shards import ShardWriter
 from stream import config as configuration
 from stream.config import PrepareConfig
 from stream.errors import run_command
-from stream.spec import LABELS, live_spec
-from workers.face import FEATURE_NAMES
+from stream.spec import LABELS, RATE, live_spec
+from workers.face_features import MEASURED, SPEAKING, complete
+from workers.neutral import NeutralFace
 
 
 def write_faces(folder: Path, config: PrepareConfig, count: int, seed: int) -> None:
     """Replace the set in `folder` by `count` generated samples."""
     spec = live_spec(config)
-    face = spec["face"]
-    assert face.rate is not None
-    generator = FaceGenerator(FEATURE_NAMES, LABELS, face.steps, face.rate)
+    generator = FaceGenerator(MEASURED, LABELS, spec["face"].steps, RATE)
     with ShardWriter(folder, spec, LABELS, dtype=config.dtype) as writer:
-        for sample in generator.samples(count, seed):
-            writer.add(sample)
+        for face in generator.samples(count, seed):
+            writer.add(face_sample(face))
+
+
+def face_sample(face: GeneratedFace) -> Sample:
+    """What the stages would have made of it in a call that began with ``face.before``."""
+    neutral = NeutralFace()
+    for i, measured in enumerate(face.before):
+        neutral.see(i / HISTORY_RATE, measured)
+    start = len(face.before) / HISTORY_RATE
+    rows = []
+    for i, measured in enumerate(face.features):
+        rows.append(complete(measured, *neutral.shapes()))
+        if face.mask[i]:
+            neutral.see(start + i / RATE, measured)
+    features = np.stack(rows)
+    if face.speech is not None:
+        features[:, SPEAKING] = face.speech
+    return Sample({"face": features}, {"face": face.mask}, face.labels, face.id, face.person)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -14,7 +14,8 @@ import json
 import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -28,13 +29,16 @@ from stream.config import PrepareConfig, SetConfig
 from stream.datasets import Clip, Comment, read_clips, read_comments
 from stream.errors import ConfigError, ConsentError, StreamError, run_command
 from stream.extractors import LazyExtractors
-from stream.samples import Maker
+from stream.samples import Maker, misheard
 from stream.spec import LABELS, live_spec
 from workers.errors import WorkerError
-from workers.messages import Modality
+from workers.messages import Float32, Modality
 
 TEXTS = 512
 """Texts that are encoded together."""
+
+VOICES, VOICE_S = 24, 10.0
+"""Recordings that babble is made of, at most; and seconds of each."""
 
 CLIP_ERRORS = (StreamError, WorkerError)
 """What ends one recording, not the run."""
@@ -104,7 +108,10 @@ def _prepare_set(
     result = Result(str(folder / chosen.name))
     # Whatever is missing or wrong ends the run here, before an earlier set is replaced.
     if chosen.kind == "text":
-        batches = _texts(maker, read_comments(chosen, Path(config.root)), result)
+        comments = read_comments(chosen, Path(config.root))
+        if chosen.damaged:
+            comments = misheard(comments, chosen.damaged)
+        batches = _texts(maker, comments, result)
         extractors.load(expected, heard=False)
     else:
         batches = _clips(maker, read_clips(chosen, Path(config.root)), result)
@@ -131,6 +138,8 @@ def _allowed(config: PrepareConfig, chosen: SetConfig) -> frozenset[Modality]:
 
 
 def _clips(maker: Maker, clips: Sequence[Clip], result: Result) -> Iterator[list[Sample]]:
+    if maker.chosen.damaged:
+        maker = replace(maker, voices=_voices(maker, clips))
     for clip in tqdm(clips, desc=maker.chosen.name, unit="clip", disable=None):
         try:
             samples = list(maker.of_clip(clip))
@@ -140,6 +149,15 @@ def _clips(maker: Maker, clips: Sequence[Clip], result: Result) -> Iterator[list
             continue
         result.count(samples)
         yield samples
+
+
+def _voices(maker: Maker, clips: Sequence[Clip]) -> list[Float32]:
+    """Beginnings of some recordings, for babble; those that cannot be read are told of later."""
+    voices = []
+    for clip in clips[:: -(-len(clips) // VOICES)]:
+        with suppress(*CLIP_ERRORS):
+            voices.append(maker.sound_of(clip, VOICE_S))
+    return voices
 
 
 def _texts(maker: Maker, comments: Sequence[Comment], result: Result) -> Iterator[list[Sample]]:

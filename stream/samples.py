@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from zlib import crc32
 
 import numpy as np
 
 from lddu_model import FeatureSpec, Sample
 from stream import inline
 from stream.config import PrepareConfig, SetConfig
+from stream.corruption import Mishearing, damage_sound
 from stream.datasets import Clip, Comment, Utterance
 from stream.errors import ConfigError
 from stream.extractors import LazyExtractors
 from stream.graph import feature_stages
-from stream.media import open_media
+from stream.media import Media, open_media
 from stream.session import align_config, vad_config
 from stream.spec import LABELS
 from workers.align import AlignStage
@@ -24,12 +26,15 @@ from workers.infer import to_sample
 from workers.messages import (
     END,
     AlignedWindow,
+    AudioChunk,
     Float32,
     Message,
     Modality,
     Progress,
     TranscriptSegment,
+    VideoFrame,
     Word,
+    freeze,
 )
 from workers.text import TextEncoder, TextStage
 from workers.windows import WindowPlan
@@ -39,6 +44,10 @@ PERSON = "p1"
 
 ANY_WORDS = 10_000
 """An utterance keeps all its words; only windows have a largest number."""
+
+
+COPY = "~"
+"""Between the id of a recording or text and the number of its damaged copy."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,25 +69,56 @@ class Maker:
     expected: frozenset[Modality]
     spec: FeatureSpec
     extractors: LazyExtractors
+    voices: Sequence[Float32] = ()
+    """For babble, where the set is damaged."""
 
     def of_clip(self, clip: Clip) -> Iterator[Sample]:
-        """One sample per stretch in which anything was found. Raises what decoding raises."""
+        """One sample per stretch in which anything was found. Raises what decoding raises.
+
+        Of a set that is damaged, as many of each as there are copies.
+        """
+        with self._open(clip) as media:
+            stretches = self._stretches(clip.utterances, media.duration, str(clip.path))
+            if not self.chosen.damaged:
+                yield from self._through(media, stretches, clip.group)
+                return
+            items = [item for item in media if not isinstance(item, VideoFrame)]
+        for k in range(self.chosen.damaged):
+            rng = np.random.default_rng([crc32(clip.path.name.encode()), k])
+            copies = [replace(each, id=copy_name(each.id, k)) for each in stretches]
+            yield from self._through(_damaged(items, self.voices, rng), copies, clip.group)
+
+    def _through(
+        self, items: Iterable[Message], stretches: Sequence[Stretch], group: str
+    ) -> Iterator[Sample]:
+        plan = WindowPlan.fixed([(each.t0, each.t1) for each in stretches])
+        align = align_config(self.spec, self.expected)
+        if self.chosen.mode == "utterance":
+            align = replace(align, max_words=ANY_WORDS)
+        stages = feature_stages(PERSON, plan, vad_config(self.config), align, self.extractors)
+        yield from self._samples(inline.windows(stages, items), stretches, group)
+
+    def sound_of(self, clip: Clip, seconds: float) -> Float32:
+        """(n,) the beginning of the sound. Raises what decoding raises."""
+        parts = []
+        with self._open(clip) as media:
+            for item in media:
+                if isinstance(item, AudioChunk):
+                    if item.t0 >= seconds:
+                        break
+                    parts.append(item.samples)
+        return np.concatenate([*parts, np.zeros(0, np.float32)])
+
+    def _open(self, clip: Clip) -> Media:
         analysis = self.config.analysis
-        with open_media(
+        return open_media(
             clip.path,
             fps=analysis.frames_per_second,
             max_width=analysis.max_width,
             audio=bool(self.expected & {"voice", "words"}),
             video="face" in self.expected,
             person=PERSON,
-        ) as media:
-            stretches = self._stretches(clip.utterances, media.duration, str(clip.path))
-            plan = WindowPlan.fixed([(each.t0, each.t1) for each in stretches])
-            align = align_config(self.spec, self.expected)
-            if self.chosen.mode == "utterance":
-                align = replace(align, max_words=ANY_WORDS)
-            stages = feature_stages(PERSON, plan, vad_config(self.config), align, self.extractors)
-            yield from self._samples(inline.windows(stages, media), stretches, clip.group)
+        )
 
     def of_comments(self, comments: Sequence[Comment]) -> Iterator[list[Sample]]:
         """The samples of each text, which must have words; texts are encoded together."""
@@ -99,7 +139,8 @@ class Maker:
                 "align": AlignStage(PERSON, plan, align),
             }
             items: list[Message] = [*segments, Progress(PERSON, "words", END)]
-            yield list(self._samples(inline.windows(stages, items), stretches, comment.id))
+            group = comment.id.partition(COPY)[0]
+            yield list(self._samples(inline.windows(stages, items), stretches, group))
 
     def _stretches(
         self, utterances: Sequence[Utterance], duration: float | None, where: str
@@ -164,6 +205,42 @@ class _Known:
 
     def encode(self, words: Sequence[str], context: Sequence[str] = ()) -> Float32:
         return self._vectors[tuple(words), tuple(context)]
+
+
+def copy_name(name: str, k: int) -> str:
+    """Id of the `k`-th damaged copy."""
+    return f"{name}{COPY}{k}"
+
+
+def misheard(comments: Sequence[Comment], copies: int) -> list[Comment]:
+    """Damaged copies of texts."""
+    mishearing = Mishearing([comment.words for comment in comments])
+    return [
+        replace(
+            comment,
+            id=copy_name(comment.id, k),
+            words=mishearing.hear(
+                comment.words, np.random.default_rng([crc32(comment.id.encode()), k])
+            ),
+        )
+        for comment in comments
+        if comment.words
+        for k in range(copies)
+    ]
+
+
+def _damaged(
+    items: Sequence[Message], voices: Sequence[Float32], rng: np.random.Generator
+) -> Iterator[Message]:
+    """`items` with other sound, of the same lengths."""
+    sound = [item.samples for item in items if isinstance(item, AudioChunk)]
+    left = damage_sound(np.concatenate([*sound, np.zeros(0, np.float32)]), voices, rng)
+    for item in items:
+        if isinstance(item, AudioChunk):
+            yield replace(item, samples=freeze(left[: len(item.samples)].copy()))
+            left = left[len(item.samples) :]
+        else:
+            yield item
 
 
 def _push_all(stage: Stage, items: Sequence[Message]) -> None:

@@ -6,6 +6,7 @@ from lddu_model import FeatureSpec, ModalitySpec
 from stream.config import StreamConfig
 from stream.weights import TABLE
 from workers.face import FEATURE_NAMES
+from workers.voice import VOICE_DIM
 
 LABELS = ("happy", "sad", "anger", "surprise", "disgust", "fear")
 """CMU-MOSEI's six emotions, in its order."""
@@ -17,7 +18,6 @@ MAX_WORDS = 20
 """Words per window that are kept."""
 
 MINILM_DIM = 384
-WHISPER_DIM = 384
 
 
 def live_spec(config: StreamConfig) -> FeatureSpec:
@@ -28,7 +28,7 @@ def live_spec(config: StreamConfig) -> FeatureSpec:
     width = config.window.width
     steps = round(width * RATE)
     return FeatureSpec(
-        name="live-v0",
+        name="live-v1",
         modalities=(
             ModalitySpec(
                 "words",
@@ -40,10 +40,10 @@ def live_spec(config: StreamConfig) -> FeatureSpec:
             ),
             ModalitySpec(
                 "voice",
-                WHISPER_DIM,
+                VOICE_DIM,
                 steps,
                 RATE,
-                "whisper tiny.en encoder",
+                "whisper tiny.en encoder, low-level descriptors",
                 _sha("whisper-tiny.en", "model.bin"),
             ),
             ModalitySpec(
@@ -51,7 +51,7 @@ def live_spec(config: StreamConfig) -> FeatureSpec:
                 len(FEATURE_NAMES),
                 steps,
                 RATE,
-                "mediapipe face landmarker",
+                "mediapipe face landmarker, neutral face, speaking",
                 _sha("face_landmarker", "face_landmarker.task"),
             ),
         ),

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from lddu_model import Prediction, Sample
 from stream.graph import Flow, GraphConfig
 from workers.align import AlignConfig
-from workers.face import FEATURE_NAMES, FoundFace
+from workers.face import FEATURE_NAMES, MEASURED, FoundFace
 from workers.infer import InferenceEngine, Predict
 from workers.messages import (
     MODALITIES,
@@ -105,7 +105,7 @@ class Faces:
         value = float(image[0, 0, 0])
         landmarks = np.full((478, 3), 0.5, np.float32)
         landmarks[0, :2], landmarks[1, :2] = 0.3, 0.7
-        features = np.full(len(FEATURE_NAMES), value, np.float32)
+        features = np.full(len(MEASURED), value, np.float32)
         return (FoundFace(landmarks, features, FaceQuality(0.4, 0.5, 100.0)),)
 
 

@@ -21,7 +21,7 @@ from tests.drawn_face import Image, face, scene
 from workers import face_process
 from workers.face import (
     BLENDSHAPES,
-    FEATURE_NAMES,
+    MEASURED,
     FaceEngine,
     FaceInputError,
     FaceStage,
@@ -31,7 +31,7 @@ from workers.face import (
 from workers.face_features import measure_quality, pose_of
 from workers.messages import END, Face, FaceFrame, FaceQuality, Gap, Message, Progress, VideoFrame
 
-YAW, PITCH, ROLL = (FEATURE_NAMES.index(name) for name in ("yaw", "pitch", "roll"))
+YAW, PITCH, ROLL = (MEASURED.index(name) for name in ("yaw", "pitch", "roll"))
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +46,7 @@ def engine(model: Path) -> Iterator[FaceEngine]:
 
 
 def feature(found: FoundFace | Face, name: str) -> float:
-    return float(found.features[FEATURE_NAMES.index(name)])
+    return float(found.features[MEASURED.index(name)])
 
 
 def frames(path: Path, rate: float) -> Iterator[tuple[float, Image]]:
@@ -97,13 +97,13 @@ def test_names_need_no_mediapipe() -> None:
         "import sys, workers.face as f; assert 'mediapipe' not in sys.modules; print(f.__name__)"
     )
     subprocess.run([sys.executable, "-c", program], check=True, capture_output=True)
-    assert len(FEATURE_NAMES) == len(set(FEATURE_NAMES)) == 58
+    assert len(MEASURED) == len(set(MEASURED)) == 58
 
 
 def test_a_drawn_face(engine: FaceEngine) -> None:
     (found,) = engine.detect(face())
     assert found.landmarks.shape == (478, 3)
-    assert found.features.shape == (len(FEATURE_NAMES),)
+    assert found.features.shape == (len(MEASURED),)
     assert found.features.dtype == found.landmarks.dtype == np.float32
     assert not found.features.flags.writeable
     assert not found.landmarks.flags.writeable
@@ -281,7 +281,7 @@ def test_two_people_keep_their_tracks(engine: FaceEngine, shared: Path) -> None:
 
 def place(x: float, y: float, width: float) -> FoundFace:
     corners = np.array([[x, y, 0], [x + width, y + width, 0]], dtype=np.float32)
-    return FoundFace(corners, np.zeros(len(FEATURE_NAMES), np.float32), FaceQuality(width, 0, 0))
+    return FoundFace(corners, np.zeros(len(MEASURED), np.float32), FaceQuality(width, 0, 0))
 
 
 some_faces = st.lists(

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from lddu_model import Prediction, Sample
 from tests.virtual_time import run
+from workers.face_features import FEATURE_NAMES, SPEAKING, UNHEARD
 from workers.infer import InferenceEngine, InferWorker, to_sample
 from workers.mailbox import Closed, Mailbox, Policy
 from workers.messages import (
@@ -72,6 +74,29 @@ class Mean:
 def test_absent_modalities_are_left_out() -> None:
     sample = to_sample(window(0))
     assert set(sample.features) == set(sample.mask) == {"voice"}
+
+
+def test_a_face_is_told_when_its_person_speaks() -> None:
+    heard = window(0)
+    face = np.zeros((4, len(FEATURE_NAMES)), np.float32)
+    face[:, SPEAKING] = UNHEARD
+    mask: dict[Modality, Bool] = {
+        "words": heard.mask["words"],
+        "voice": np.array([True, False, False, True]),
+        "face": np.ones(4, np.bool_),
+    }
+    watched = replace(heard, features={**heard.features, "face": face}, mask=mask)
+    told = to_sample(watched).features["face"]
+    assert told[:, SPEAKING].tolist() == [1.0, 0.0, 0.0, 1.0]
+    assert (face[:, SPEAKING] == UNHEARD).all(), "the window is not changed"
+    silent = replace(watched, mask={**mask, "voice": np.zeros(4, np.bool_)})
+    assert to_sample(silent).features["face"][:, SPEAKING].tolist() == [0.0] * 4
+    deaf = replace(
+        watched,
+        features={**watched.features, "voice": np.zeros((0, 2), np.float32)},
+        mask={**mask, "voice": np.zeros(0, np.bool_)},
+    )
+    assert to_sample(deaf).features["face"][:, SPEAKING].tolist() == [UNHEARD] * 4
 
 
 def test_windows_of_many_sessions_share_a_batch_and_get_their_own_answer() -> None:

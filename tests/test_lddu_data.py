@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from lddu_model import FeatureSpec, ModalitySpec, Sample
+from lddu_model import Sample
 from lddu_model.config import AugmentConfig, DataConfig, MixConfig
 from lddu_model.data.augment import Augmenter
-from lddu_model.data.facs import FaceGenerator
-from lddu_model.data.facs_tables import ACTION_UNITS, PROTOTYPES, REST, SIDED, SPEECH
+from lddu_model.data.facs import FaceGenerator, GeneratedFace
+from lddu_model.data.facs_motion import all_names
+from lddu_model.data.facs_tables import ACTION_UNITS, PROTOTYPES
 from lddu_model.data.mix import Draws, Mixer
 from lddu_model.data.sets import DataSet, load_sets, statistics
 from lddu_model.errors import DataError
 from lddu_model.spec import Float32
 from tests.lddu_toys import LABELS, SPEC, toy_samples, write_set
-from workers.face import FEATURE_NAMES
+from workers.face import MEASURED
 
 SIX = ("happy", "sad", "anger", "surprise", "disgust", "fear")
 
@@ -98,6 +100,25 @@ def test_partners_have_the_same_labels_or_none() -> None:
     assert Mixer(pool, SPEC, MixConfig(rate=0.0)).mix(base, rng) is base
 
 
+def test_contradictions_have_the_labels_of_one_side_by_chance() -> None:
+    happy, sad, both = [1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [1.0, 1.0, 0.0]
+    pool = [
+        labelled("face", vector, f"face-{k}")
+        for k, vector in enumerate((happy, sad, both, [0.0, 0.0, 0.0]))
+    ]
+    for k, sample in enumerate(pool):
+        sample.features["face"][:] = k
+    mixer = Mixer(pool, SPEC, MixConfig(rate=1.0, conflict=1.0))
+    rng = np.random.default_rng(0)
+    mixed = [mixer.mix(labelled("words", happy, "base"), rng) for _ in range(200)]
+    assert {float(each.features["face"][0, 0]) for each in mixed} == {1.0}, "only sad contradicts"
+    said = [each.labels.tolist() for each in mixed if each.labels is not None]
+    assert 60 < said.count(happy) < 140
+    assert said.count(happy) + said.count(sad) == 200
+    plain = mixer.mix(labelled("words", [0.0, 0.0, 0.0], "plain"), rng)
+    assert plain.labels is not None and not plain.labels.any()
+
+
 def test_without_fitting_partner_the_modality_stays_missing() -> None:
     pool = [labelled("face", [0.0, 1.0, 0.0], "sad face")]
     base = labelled("words", [1.0, 0.0, 0.0], "base")
@@ -174,34 +195,34 @@ def test_noise_differs_from_step_to_step_and_shift_does_not() -> None:
     assert not other.features["face"].any()
 
 
-def faces(count: int, seed: int = 0) -> list[Sample]:
-    return list(FaceGenerator(FEATURE_NAMES, SIX).samples(count, seed))
+def faces(count: int, seed: int = 0) -> list[GeneratedFace]:
+    return list(FaceGenerator(MEASURED, SIX).samples(count, seed))
 
 
 def test_generated_faces_are_plausible_and_repeatable() -> None:
     made = faces(300)
-    assert [len(made), made[0].features["face"].shape] == [300, (30, len(FEATURE_NAMES))]
-    shapes = np.concatenate([sample.features["face"][:, :52] for sample in made])
+    assert [len(made), made[0].features.shape] == [300, (30, len(MEASURED))]
+    shapes = np.concatenate([sample.features[:, :52] for sample in made])
     assert shapes.min() >= 0
     assert shapes.max() <= 1
-    assert not shapes[:, FEATURE_NAMES.index("_neutral")].any()
-    assert all(sample.mask["face"].any() for sample in made)
-    labels = np.stack([sample.labels for sample in made if sample.labels is not None])
+    assert not shapes[:, MEASURED.index("_neutral")].any()
+    assert all(sample.mask.any() for sample in made)
+    labels = np.stack([sample.labels for sample in made])
     assert 0.25 < (labels.sum(axis=1) == 0).mean() < 0.55
     assert 0 < (labels.sum(axis=1) == 2).mean() < 0.2
     for a, b in zip(made[:9], faces(9), strict=True):
-        np.testing.assert_array_equal(a.features["face"], b.features["face"])
-    assert len({sample.group for sample in made}) == 38
+        np.testing.assert_array_equal(a.features, b.features)
+    assert len({sample.person for sample in made}) == 38
 
 
 def test_generated_emotions_move_what_they_should() -> None:
     made = faces(1500)
-    at = {name: i for i, name in enumerate(FEATURE_NAMES)}
+    at = {name: i for i, name in enumerate(MEASURED)}
 
     def mean(label: str | None, name: str) -> float:
         vector = [float(label == each) for each in SIX]
-        chosen = [s for s in made if s.labels is not None and s.labels.tolist() == vector]
-        return float(np.mean([s.features["face"][10:25, at[name]].mean() for s in chosen]))
+        chosen = [s for s in made if s.labels.tolist() == vector]
+        return float(np.mean([s.features[10:25, at[name]].mean() for s in chosen]))
 
     for label, name in (
         ("happy", "mouthSmileLeft"),
@@ -218,20 +239,31 @@ def test_generated_emotions_move_what_they_should() -> None:
 
 def test_generator_names_what_it_lacks() -> None:
     with pytest.raises(DataError, match=r"no facial prototype of \['boredom'\]"):
-        FaceGenerator(FEATURE_NAMES, ("happy", "boredom"))
+        FaceGenerator(MEASURED, ("happy", "boredom"))
     with pytest.raises(DataError, match=r"lack \['jawOpen'\]"):
-        FaceGenerator(tuple(n for n in FEATURE_NAMES if n != "jawOpen"), SIX)
+        FaceGenerator(tuple(n for n in MEASURED if n != "jawOpen"), SIX)
 
 
 def test_tables_fit_together() -> None:
     units = {unit for prototype in PROTOTYPES.values() for unit, _ in prototype}
     assert units == set(ACTION_UNITS)
-    shapes = {shape for moves in ACTION_UNITS.values() for shape in moves} | set(REST) | set(SPEECH)
-    for shape in shapes:
-        sides = {f"{shape}Left", f"{shape}Right"}
-        assert sides <= set(FEATURE_NAMES) if shape in SIDED else shape in FEATURE_NAMES
+    assert all_names() <= set(MEASURED)
 
 
-def test_generated_faces_fit_a_spec_of_their_names() -> None:
-    spec = FeatureSpec("x", (ModalitySpec("face", len(FEATURE_NAMES), 30, 10.0, "generated"),))
-    assert faces(1)[0].features["face"].shape[1] == spec["face"].dim
+def test_what_was_seen_before_is_the_same_person_mostly_at_rest() -> None:
+    made = [face for face in faces(800, seed=3) if not face.labels.any() and len(face.before) > 80]
+    errors = {"same": [], "other": []}  # type: dict[str, list[float]]
+    for a, b in pairwise(made):
+        rest = np.median(a.features[:, :52], axis=0)
+        for name, before in (("same", a.before), ("other", b.before)):
+            if name == "same" or a.person != b.person:
+                errors[name].append(float(np.abs(np.median(before[:, :52], axis=0) - rest).mean()))
+    assert 2 * np.mean(errors["same"]) < np.mean(errors["other"])
+    assert {len(face.before) for face in faces(200)} >= {0}
+
+
+def test_speech_is_heard_with_mistakes_or_not_known() -> None:
+    made = faces(400, seed=4)
+    known = [face.speech for face in made if face.speech is not None]
+    assert 0.65 < len(known) / len(made) < 0.85
+    assert 0.3 < np.mean([speech.mean() for speech in known]) < 0.6

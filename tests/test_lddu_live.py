@@ -13,15 +13,19 @@ import lddu_model
 from lddu_model import Sample
 from lddu_model.api import Model
 from lddu_model.card import BEGIN, END, tables
+from lddu_model.config import read_config
 from lddu_model.data.facs import FaceGenerator
 from lddu_model.data.shards import ShardWriter, read_shards
 from lddu_model.evaluation import score
 from lddu_model.train import main
+from stream import config as configuration
 from stream.config import PrepareConfig, ReplayConfig
 from stream.engines import SHIPPED_CHECKPOINT
-from stream.faces import write_faces
+from stream.faces import face_sample, write_faces
 from stream.spec import LABELS, live_spec
-from workers.face import FEATURE_NAMES, FaceEngine
+from workers.face import FEATURE_NAMES, MEASURED, FaceEngine
+from workers.face_features import complete
+from workers.neutral import NeutralFace
 
 CONFIG = Path(__file__).parent.parent / "configs" / "train-live.toml"
 LARGEST = 10_000_000
@@ -41,15 +45,20 @@ def test_shipped_checkpoint_is_small_and_its_card_up_to_date() -> None:
     assert generated.strip() == tables(SHIPPED_CHECKPOINT).strip()
 
 
+def generated(count: int) -> list[Sample]:
+    generator = FaceGenerator(MEASURED, LABELS)
+    return [face_sample(face) for face in generator.samples(count, seed=12345)]
+
+
 def test_shipped_checkpoint_knows_generated_faces(shipped: Model) -> None:
-    made = list(FaceGenerator(FEATURE_NAMES, LABELS).samples(400, seed=12345))
+    made = generated(400)
     scores = score(shipped, made)
     assert scores["map"] > 0.85
     assert scores["auroc_variance_wrong"] > 0.6
 
 
 def test_shipped_checkpoint_knows_less_when_it_sees_less(shipped: Model) -> None:
-    made = list(FaceGenerator(FEATURE_NAMES, LABELS).samples(200, seed=12345))
+    made = generated(200)
     nothing = shipped.predict([Sample({}, {})]).variance[0]
     assert (shipped.predict(made).variance < nothing + 1e-4).mean() > 0.95
 
@@ -75,7 +84,7 @@ def test_shipped_checkpoint_on_photographs(
     with av.open(str(shared / "media" / "stills" / name)) as container:
         image = next(container.decode(video=0)).to_ndarray(format="rgb24")
     (face, *_) = engine.detect(image.astype(np.uint8))
-    features = np.repeat(face.features[None], steps, axis=0)
+    features = np.repeat(complete(face.features, *NeutralFace().shapes())[None], steps, axis=0)
     said = shipped.predict([Sample({"face": features}, {})])
     active = {
         label
@@ -87,31 +96,28 @@ def test_shipped_checkpoint_on_photographs(
 
 def test_configuration_of_the_shipped_checkpoint_runs(tmp_path: Path) -> None:
     """On small sets of the right shape: the features of words and voice are noise here."""
-    config = PrepareConfig()
-    write_faces(tmp_path / "faces", config, 64, seed=1)
-    write_faces(tmp_path / "faces-test", config, 16, seed=2)
-    spec = live_spec(config)
+    prepared = PrepareConfig()
+    write_faces(tmp_path / "faces", prepared, 64, seed=1)
+    write_faces(tmp_path / "faces-test", prepared, 16, seed=2)
+    spec = live_spec(prepared)
+    config = read_config(CONFIG)
+    paths = {each.path for each in config.data} | {each.test for each in config.data if each.test}
     rng = np.random.default_rng(0)
-    for name, modality in (
-        ("goemotions-train", "words"),
-        ("goemotions-dev", "words"),
-        ("emodb", "voice"),
-    ):
+    for name in sorted(path.name for path in paths if not path.name.startswith("faces")):
+        modality = "voice" if name.startswith("emodb") else "words"
         with ShardWriter(tmp_path / name, spec, LABELS) as writer:
             for i in range(60):
                 features = rng.normal(size=(5, spec[modality].dim)).astype(np.float32)
                 labels = (rng.random(len(LABELS)) < 0.3).astype(np.float32)
                 group = ("03", "08", "09", "10", "11", "12", "13", "14")[i % 8]
+                if modality == "words":
+                    group = f"text-{i}"
                 writer.add(Sample({modality: features}, {}, labels, f"{name}-{i}", group))
     changes = [
-        f'data.{k}.{key}="{tmp_path / name}"'
-        for k, key, name in (
-            (0, "path", "goemotions-train"),
-            (0, "test", "goemotions-dev"),
-            (1, "path", "emodb"),
-            (2, "path", "faces"),
-            (2, "test", "faces-test"),
-        )
+        f'data.{k}.{key}="{tmp_path / path.name}"'
+        for k, each in enumerate(config.data)
+        for key, path in (("path", each.path), ("test", each.test))
+        if path
     ]
     changes += ["optim.epochs=1", "optim.samples_per_epoch=128", "threads=1", "device=cpu"]
     words = [word for change in changes for word in ("--set", change)]
@@ -119,6 +125,16 @@ def test_configuration_of_the_shipped_checkpoint_runs(tmp_path: Path) -> None:
     assert main([str(CONFIG), "--out", str(out), *words]) == 0
     model = lddu_model.load(out / "best", spec)
     assert set(model.record["metrics"]["test"]) >= {"goemotions", "faces"}
+
+
+def test_sets_of_the_configurations_have_the_same_names() -> None:
+    """What `make checkpoint` prepares is what it trains on."""
+    prepared = configuration.load(PrepareConfig, CONFIG.parent / "prepare-live.toml")
+    made = {each.name for each in prepared.sets} | {"faces", "faces-test"}
+    config = read_config(CONFIG)
+    used = {each.path for each in config.data} | {each.test for each in config.data if each.test}
+    assert {path.name for path in used} == made
+    assert {path.parent for path in used} == {Path("sets/live")}
 
 
 def test_face_set_is_like_the_other_sets(tmp_path: Path) -> None:

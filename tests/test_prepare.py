@@ -31,7 +31,7 @@ from workers.face import FEATURE_NAMES
 from workers.infer import InferenceEngine
 from workers.messages import AudioChunk
 from workers.vad import VadConfig, VadStage
-from workers.voice import VoiceStage
+from workers.voice import VOICE_DIM, VoiceStage
 from workers.windows import WindowPlan
 from workers.worker import Stage
 
@@ -86,7 +86,13 @@ def test_texts_and_acted_speech(
     tmp_path: Path, root: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     summary = summary_of(PROJECT / "configs/prepare-live.toml", root, tmp_path, capsys)
-    assert set(summary["sets"]) == {"goemotions-train", "goemotions-dev", "emodb"}
+    assert set(summary["sets"]) == {
+        "goemotions-train",
+        "goemotions-misheard",
+        "goemotions-dev",
+        "emodb",
+        "emodb-noisy",
+    }
     assert summary["sets"]["goemotions-dev"]["labels"] == {
         **dict.fromkeys(("happy", "anger", "surprise", "disgust"), 1),
         **dict.fromkeys(("sad", "fear"), 0),
@@ -117,7 +123,18 @@ def test_texts_and_acted_speech(
     for sample in voices.values():
         assert set(sample.features) == {"voice"}, "its words are German"
         steps, dim = sample.features["voice"].shape
-        assert dim == 384 and 15 <= steps <= 20 and sample.mask["voice"].mean() > 0.5
+        assert dim == VOICE_DIM and 15 <= steps <= 20 and sample.mask["voice"].mean() > 0.5
+
+    heard = list(read_shards(tmp_path / "goemotions-misheard"))
+    assert {each.id for each in heard} == {f"c{k}~0" for k in range(1, 5)}
+    assert {each.group for each in heard} == {"c1", "c2", "c3", "c4"}, "as the texts themselves"
+    noisy = by_id(read_shards(tmp_path / "emodb-noisy"))
+    assert set(noisy) == {f"{name}~{k}" for name in voices for k in range(6)}
+    for name, sample in noisy.items():
+        clean = voices[name.partition("~")[0]]
+        assert (names(sample), sample.group) == (names(clean), clean.group)
+        assert sample.features["voice"].shape == clean.features["voice"].shape
+        assert not np.array_equal(sample.features["voice"], clean.features["voice"])
 
 
 class Spy(CheapModel):
@@ -204,7 +221,7 @@ def test_stretches_of_longer_recordings(
     }
     assert {sample.group for sample in found.values()} == {"speech"}
     last = found["speech@2"]
-    assert last.features["voice"].shape == (22, 384)
+    assert last.features["voice"].shape == (22, VOICE_DIM)
     assert last.features["face"].shape == (22, len(FEATURE_NAMES))
     assert "words" not in last.features, "consent does not allow them"
     windows = read_shards(tmp_path / "win")
@@ -247,7 +264,7 @@ def test_long_texts_are_spoken_in_segments_with_what_came_before(
 
 def test_a_source_that_just_ends_is_flushed(root: Path) -> None:
     """Stages hand over what they hold when the items end without saying so."""
-    align = AlignConfig({"words": 2, "voice": 384, "face": 1}, frozenset({"voice"}))
+    align = AlignConfig({"words": 2, "voice": VOICE_DIM, "face": 1}, frozenset({"voice"}))
     plan = WindowPlan.fixed([(0.0, 2.5)])  # the sound lasts 2 s
     stages: dict[str, Stage] = {
         "vad": VadStage("p1", VadConfig()),
@@ -303,6 +320,10 @@ def test_mistakes_in_a_text_file_are_named(tmp_path: Path, line: str, problem: s
         ('[[sets]]\nname = "../a"\nkind = "emodb"\npath = "x"', "sets.0.name"),
         ('[[sets]]\nname = "a"\nkind = "xml"\npath = "x"', "sets.0.kind"),
         ('[[sets]]\nname = "a"\nkind = "text"\npath = "x"', "file of its label names"),
+        (
+            '[[sets]]\nname = "a"\nkind = "emodb"\npath = "x"\ndamaged = 2',
+            'only sound and texts can be damaged: leave "face" out of use',
+        ),
         (
             '[[sets]]\nname = "a"\nkind = "emodb"\npath = "x"\n' * 2,
             "two sets are called 'a'",

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.sounds import buzz, chunks, joined, load, noise, silence
+from workers.descriptors import describe
 from workers.messages import (
     END,
     SAMPLE_RATE,
@@ -24,7 +25,7 @@ from workers.messages import (
     VoicedAudio,
 )
 from workers.vad import VadStage
-from workers.voice import VoiceStage
+from workers.voice import STATE_DIM, VOICE_DIM, VoiceStage
 from workers.whisper import VoiceEncoder
 from workers.windows import WindowPlan, pool
 
@@ -41,7 +42,7 @@ class Loudness:
     def encode(self, samples: Float32) -> Float32:
         self.lengths.append(len(samples))
         loud = np.abs(samples.reshape(-1, 320)).mean(axis=1, dtype=np.float64)
-        return np.repeat(loud[:, None], 384, axis=1).astype(np.float32)
+        return np.repeat(loud[:, None], STATE_DIM, axis=1).astype(np.float32)
 
 
 @pytest.fixture(scope="module")
@@ -71,8 +72,8 @@ def test_features_are_the_encoded_window(encoder: VoiceEncoder) -> None:
     made = frames(through(list(chunks(TALK)), stage))
     for window in made[:7]:
         samples = TALK[round(window.t0 * SAMPLE_RATE) : round(window.t1 * SAMPLE_RATE)]
-        wanted = pool(encoder.encode(samples), 10)
-        assert window.features.shape == (10, 384)
+        wanted = pool(np.concatenate([encoder.encode(samples), describe(samples)], axis=1), 10)
+        assert window.features.shape == (10, VOICE_DIM)
         assert np.array_equal(window.features[window.mask], wanted[window.mask])
         assert np.all(window.features[~window.mask] == 0)
     assert made[0].mask.tolist() == [False] * 5 + [True] * 5
@@ -133,7 +134,7 @@ def test_silence_is_not_encoded() -> None:
     for window in made:
         assert not window.mask.any()
         assert not window.features.any()
-        assert window.features.shape == (10, 384)
+        assert window.features.shape == (10, VOICE_DIM)
 
 
 def test_sound_that_starts_late_is_silence_before() -> None:
@@ -192,10 +193,11 @@ def test_a_long_utterance_is_encoded_in_equal_parts() -> None:
     assert max(encoder.lengths) <= 30 * SAMPLE_RATE
     assert sum(encoder.lengths) == round(62.5 * SAMPLE_RATE)
     assert max(encoder.lengths[:3]) - min(encoder.lengths[:3]) <= 320
-    assert first.features.shape == (610, 384)
-    assert second.features.shape == (15, 384)
+    assert first.features.shape == (610, VOICE_DIM)
+    assert second.features.shape == (15, VOICE_DIM)
     loud = Loudness().encode(np.asarray(sound[: 61 * SAMPLE_RATE]))
-    assert np.allclose(first.features[first.mask], pool(loud, 610)[first.mask], atol=1e-6)
+    states = first.features[first.mask][:, :STATE_DIM]
+    assert np.allclose(states, pool(loud, 610)[first.mask], atol=1e-6)
 
 
 def test_memory_is_bounded() -> None:

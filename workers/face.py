@@ -18,12 +18,22 @@ from workers.face_engine import (
     FaceProcessDied,
     FaceTimeout,
 )
-from workers.face_features import BLENDSHAPES, FEATURE_NAMES, POSE, QUALITY, FoundFace
-from workers.messages import Face, FaceFrame, Gap, Message, Progress, VideoFrame
+from workers.face_features import (
+    BLENDSHAPES,
+    FEATURE_NAMES,
+    MEASURED,
+    POSE,
+    QUALITY,
+    FoundFace,
+    complete,
+)
+from workers.messages import Face, FaceFrame, Gap, Message, Progress, VideoFrame, freeze
+from workers.neutral import NeutralFaces
 
 __all__ = [
     "BLENDSHAPES",
     "FEATURE_NAMES",
+    "MEASURED",
     "POSE",
     "QUALITY",
     "FaceClosed",
@@ -58,6 +68,7 @@ class FaceStage:
         self.person = person
         self._engine = engine
         self._tracker = Tracker()
+        self._neutral = NeutralFaces()
 
     def push(self, item: Message) -> Sequence[Message]:
         match item:
@@ -77,8 +88,16 @@ class FaceStage:
         found = self._engine.detect(frame.image)
         height, width = frame.image.shape[:2]
         tracks = self._tracker.follow(frame.t, found, height / width)
+        neutral = self._neutral.follow(
+            frame.t, {track: face.features for track, face in zip(tracks, found, strict=True)}
+        )
         faces = tuple(
-            Face(track, face.landmarks, face.features, face.quality)
+            Face(
+                track,
+                face.landmarks,
+                freeze(complete(face.features, *neutral[track])),
+                face.quality,
+            )
             for track, face in zip(tracks, found, strict=True)
         )
         return FaceFrame(frame.person, frame.t, faces, frame.provisional)

@@ -80,8 +80,20 @@ QUALITY: tuple[str, ...] = ("width", "brightness", "sharpness")
 """In [0, 1]: ``FaceQuality.width``, ``.brightness`` and ``log10(1 + .sharpness) / 4`` (cut at 1).
 Width stands for distance as well."""
 
-FEATURE_NAMES: tuple[str, ...] = BLENDSHAPES + POSE + QUALITY
-"""Names of ``Face.features``, in order."""
+MEASURED: tuple[str, ...] = BLENDSHAPES + POSE + QUALITY
+"""What one picture tells: names of ``FoundFace.features``, in order."""
+
+RELATIVE: tuple[str, ...] = tuple(f"{name} from neutral" for name in BLENDSHAPES)
+"""Blendshapes less the resting face of this person, as far as it is known (``workers.neutral``)."""
+
+FEATURE_NAMES: tuple[str, ...] = (*MEASURED, *RELATIVE, "neutral known", "speaking")
+"""Names of ``Face.features``, in order. ``neutral known``: 0 (what is taken off is what faces
+usually look like) towards 1. ``speaking``: 1 while the person speaks, 0 while not, ``UNHEARD``
+where the sound is not known: a face alone does not tell, so it is filled in when a window has
+both (``workers.infer.to_sample``)."""
+
+SPEAKING = FEATURE_NAMES.index("speaking")
+UNHEARD = 0.5
 
 _LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)  # ITU-R BT.601
 
@@ -93,7 +105,7 @@ class FoundFace:
     landmarks: Float32
     """(478, 3) as in ``messages.Face``."""
     features: Float32
-    """(len(FEATURE_NAMES),)."""
+    """(len(MEASURED),)."""
     quality: FaceQuality
 
 
@@ -112,6 +124,12 @@ def describe(
     rest = (*pose_of(matrix), min(1.0, quality.width), quality.brightness, sharpness)
     features = np.concatenate([blendshapes, np.asarray(rest)]).astype(np.float32)
     return FoundFace(landmarks, features, quality)
+
+
+def complete(measured: Float32, neutral: Float32, known: float) -> Float32:
+    """(len(FEATURE_NAMES),) of (len(MEASURED),) and the resting face (len(BLENDSHAPES),)."""
+    relative = measured[: len(BLENDSHAPES)] - neutral
+    return np.concatenate([measured, relative, (known, UNHEARD)]).astype(np.float32)
 
 
 def pose_of(matrix: NDArray[np.floating]) -> tuple[float, float, float]:

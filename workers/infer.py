@@ -12,14 +12,17 @@ from typing import Protocol
 import numpy as np
 
 from lddu_model import Prediction, Sample
+from workers.face_features import SPEAKING
 from workers.mailbox import Closed, Mailbox
 from workers.messages import (
     AlignedWindow,
+    Bool,
     EmotionEstimate,
     Float32,
     Message,
     freeze,
 )
+from workers.windows import pool
 from workers.worker import StageAccount
 
 log = logging.getLogger(__name__)
@@ -45,10 +48,18 @@ async def predict_inline(predict: Predict, samples: Sequence[Sample]) -> Predict
 def to_sample(window: AlignedWindow) -> Sample:
     """A window as the model's input; a modality without any valid step is left out."""
     present = [name for name, mask in window.mask.items() if mask.any()]
-    return Sample(
-        features={name: window.features[name] for name in present},
-        mask={name: window.mask[name] for name in present},
-    )
+    features: dict[str, Float32] = {name: window.features[name] for name in present}
+    speech = window.mask["voice"]
+    if "face" in features and len(speech):
+        features["face"] = _speaking(features["face"], speech)
+    return Sample(features, {name: window.mask[name] for name in present})
+
+
+def _speaking(face: Float32, speech: Bool) -> Float32:
+    """`face` (n, D) with what is known of speech (m,): both cover the same window evenly."""
+    told = face.copy()
+    told[:, SPEAKING] = pool(speech[:, None].astype(np.float32), len(face))[:, 0]
+    return freeze(told)
 
 
 class InferenceEngine:

@@ -8,6 +8,7 @@ from typing import Protocol
 
 import numpy as np
 
+from workers.descriptors import DESCRIPTORS, describe
 from workers.messages import (
     END,
     SAMPLE_RATE,
@@ -22,8 +23,11 @@ from workers.messages import (
 from workers.timeline import FRAME
 from workers.windows import Window, WindowPlan, pool, steps_in
 
-VOICE_DIM = 384
+STATE_DIM = 384
 """Width of the states of Whisper tiny.en's encoder."""
+
+VOICE_DIM = STATE_DIM + len(DESCRIPTORS)
+"""Encoder states, then low-level descriptors."""
 
 ENOUGH = 0.5
 """A step counts as speech when at least this share of its 20 ms frames does."""
@@ -131,9 +135,11 @@ class VoiceStage:
         return samples.reshape(-1), speech, provisional
 
     def _encode(self, samples: Float32) -> Float32:
+        """(m, VOICE_DIM) of samples (m * FRAME,)."""
         parts = -(-len(samples) // LONGEST)
         frames = np.array_split(samples.reshape(-1, FRAME), parts)
-        return np.concatenate([self._encoder.encode(part.reshape(-1)) for part in frames])
+        states = np.concatenate([self._encoder.encode(part.reshape(-1)) for part in frames])
+        return np.concatenate([states, describe(samples)], axis=1)
 
 
 def _frame(t: float) -> int:

@@ -147,20 +147,20 @@ REST: Mapping[str, tuple[float, float, float]] = {
 }
 """Faces at rest differ more between people than weak expressions do within one."""
 
-SPEECH: Mapping[str, float] = {
-    "jawOpen": 0.3,
-    "mouthLowerDown": 0.45,
-    "mouthUpperUp": 0.25,
-    "mouthFunnel": 0.1,
-    "mouthPucker": 0.4,
-    "mouthPress": 0.2,
-    "mouthRollLower": 0.1,
-    "mouthRollUpper": 0.12,
-    "mouthStretch": 0.15,
-    "mouthShrugUpper": 0.06,
-    "mouthSmile": 0.2,
+VISEMES: Mapping[str, Mapping[str, float]] = {
+    "open": {"jawOpen": 0.4, "mouthLowerDown": 0.55, "mouthUpperUp": 0.2},
+    "spread": {
+        "mouthSmile": 0.6,
+        "mouthStretch": 0.25,
+        "mouthUpperUp": 0.4,
+        "mouthLowerDown": 0.3,
+        "jawOpen": 0.1,
+    },
+    "rounded": {"mouthPucker": 0.8, "mouthFunnel": 0.15, "jawOpen": 0.1},
+    "closed": {"mouthPress": 0.3, "mouthRollLower": 0.25, "mouthRollUpper": 0.15},
+    "teeth": {"mouthUpperUp": 0.35, "mouthRollLower": 0.15, "mouthShrugUpper": 0.06},
 }
-"""Largest movement of the mouth while talking."""
+"""Mouth shapes of speech at full strength. A spread mouth is a smile to the landmarker."""
 
-EMPHASIS: Mapping[str, float] = {"browInnerUp": 0.6, "browOuterUp": 0.5, "browDown": 0.6}
+EMPHASIS: Mapping[str, float] = {"browInnerUp": 0.85, "browOuterUp": 0.75, "browDown": 0.6}
 """Largest movement of the brows with which speakers stress words."""

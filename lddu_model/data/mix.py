@@ -4,8 +4,11 @@ No set at hand has face, voice and words of one person at one time with labels. 
 partners that bring the modalities it lacks. A partner either has exactly the same labels, or none:
 people mostly show a feeling in some channels while the others stay plain, and annotators who see
 everything then mark the feeling. It teaches the model that a plain channel is weak evidence against
-what another one shows. Partners with *other* labels are left out: which label annotators would
-give to such a contradiction is unknown, so it would be invented.
+what another one shows.
+
+A share of the samples contradicts itself: one partner shows other labels. Which of the two
+annotators would mark is unknown, so chance decides it anew each time the sample is drawn: the best
+that can be said of it is that it is not known, which is what the model shall learn to say.
 
 What this cannot teach is how the channels of one person really go together.
 """
@@ -15,6 +18,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
+from operator import and_
 
 import numpy as np
 
@@ -39,16 +43,23 @@ class Mixer:
         """`sample` with partners for what it lacks (as far as there are any), or as it is."""
         if rng.random() >= self._config.rate:
             return sample
+        missing = [name for name in self._names if name not in sample.features]
+        partners = {name: self._partner(name, sample, rng) for name in missing}
+        labels = sample.labels
+        if rng.random() < self._config.conflict:
+            for name in rng.permutation(missing):
+                other = self._opponent(name, sample, rng)
+                if other is not None:
+                    partners[name] = other
+                    labels = labels if rng.random() < 0.5 else other.labels
+                    break
         features, mask = dict(sample.features), dict(sample.mask)
-        for name in self._names:
-            if name in features:
-                continue
-            partner = self._partner(name, sample, rng)
+        for name, partner in partners.items():
             if partner is not None:
                 features[name] = partner.features[name]
                 if name in partner.mask:
                     mask[name] = partner.mask[name]
-        return replace(sample, features=features, mask=mask)
+        return replace(sample, features=features, mask=mask, labels=labels)
 
     def _partner(self, name: str, sample: Sample, rng: np.random.Generator) -> Sample | None:
         same, none = _key(sample), bytes(len(_key(sample)))
@@ -58,6 +69,21 @@ class Mixer:
             if found:
                 return found[int(rng.integers(len(found)))]
         return None
+
+    def _opponent(self, name: str, sample: Sample, rng: np.random.Generator) -> Sample | None:
+        """One that shows something, as `sample` does, but nothing that `sample` shows."""
+        mine = _key(sample)
+        if not any(mine):
+            return None
+        others = [
+            key
+            for pooled, key in self._pool
+            if pooled == name and any(key) and not any(map(and_, key, mine))
+        ]
+        if not others:
+            return None
+        found = self._pool[name, others[int(rng.integers(len(others)))]]
+        return found[int(rng.integers(len(found)))]
 
 
 class Draws:
