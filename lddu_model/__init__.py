@@ -1,6 +1,6 @@
 """Multi-label emotion recognition from face, voice and words, with an honest variance.
 
-    model = lddu_model.load("lddu_model/checkpoints/live-v0")
+    model = lddu_model.load("lddu_model/checkpoints/live-v1")
     prediction = model.predict([Sample(features, mask)])
 
 torch is loaded with the first use of ``create`` or ``load``, not with this package.

@@ -21,7 +21,7 @@ from workers.text import TextEncoder
 from workers.whisper import Transcriber, VoiceEncoder
 from workers.worker import Run, inline
 
-SHIPPED_CHECKPOINT = Path(lddu_model.__file__).parent / "checkpoints" / "live-v0"
+SHIPPED_CHECKPOINT = Path(lddu_model.__file__).parent / "checkpoints" / "live-v1"
 
 THREADED = ("face", "transcribe", "voice", "text")
 """Stages that take milliseconds or more: one thread each, shared by all sessions, in turn."""

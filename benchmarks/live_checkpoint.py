@@ -1,0 +1,225 @@
+"""What the shipped checkpoint can do: ``python -m benchmarks.live_checkpoint --data FOLDER``.
+
+FOLDER holds data/goemotions and media/{emodb,stills,talking,mosei}; the feature sets of
+``make checkpoint`` lie in sets/live. Words: GoEmotions' dev split. Voice: ``live_voice``. Face:
+``live_face`` on recordings of people who speak (nobody labelled them: it is assumed that they are
+neither happy nor surprised) and on generated ones. Segments of MOSEI's videos one by one: mean
+probability over the windows whose middle lies in them. The last line is JSON, which also goes to
+benchmarks/results/live_checkpoint.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+
+import lddu_model
+from benchmarks.live_face import false_while_speaking, only_face, talkers
+from benchmarks.live_voice import leave_one_speaker_out
+from lddu_model import Sample
+from lddu_model.api import Model
+from lddu_model.config import read_config
+from lddu_model.data.shards import read_shards
+from lddu_model.evaluation import predict_all, score
+from lddu_model.report import git_commit
+from stream import inline
+from stream.config import PrepareConfig, ReplayConfig, SetConfig
+from stream.datasets import read_clips
+from stream.engines import SHIPPED_CHECKPOINT
+from stream.extractors import LazyExtractors
+from stream.graph import feature_stages
+from stream.media import open_media
+from stream.samples import Maker
+from stream.session import align_config, vad_config
+from stream.spec import live_spec
+from workers.descriptors import describe
+from workers.face_features import complete
+from workers.infer import to_sample
+from workers.messages import MODALITIES, Modality
+from workers.neutral import NeutralFace
+from workers.windows import WindowPlan
+
+RESULTS = Path(__file__).resolve().parent / "results" / "live_checkpoint.json"
+TRAINING = Path(__file__).resolve().parent.parent / "configs" / "train-live.toml"
+STILLS = {
+    "skimage_astronaut.png": "happy",
+    "0-f15-hao-ph.jpg": "happy",
+    "0-f1-su-ph.jpg": "surprise",
+}
+STREAMS = 40
+SPEECH = 0.3
+"""A window is one of speech from this share of steps."""
+
+
+def words(model: Model) -> dict[str, Any]:
+    config = read_config(TRAINING)
+    dev = next(each.test for each in config.data if each.name == "goemotions")
+    assert dev is not None
+    found = score(model, list(read_shards(dev)))
+    return {key: found[key] for key in ("samples", "macro_f1", "micro_f1", "map")}
+
+
+def stills(model: Model, folder: Path, extractors: LazyExtractors) -> dict[str, list[str]]:
+    """Labels that are said of photographs (expected: ``STILLS``)."""
+    said = {}
+    for name in STILLS:
+        with av.open(str(folder / name)) as container:
+            image = next(container.decode(video=0)).to_ndarray(format="rgb24")
+        (face, *_) = extractors.face.detect(image.astype(np.uint8))
+        row = complete(face.features, *NeutralFace().shapes())
+        said[name] = _said(model, [Sample({"face": np.repeat(row[None], 30, axis=0)}, {})])[0]
+    return said
+
+
+def talking(model: Model, folder: Path, extractors: LazyExtractors) -> dict[str, Any]:
+    """False happy and surprise while speaking: of the face alone and of everything, per clip."""
+    rows: dict[str, Any] = {}
+    together: list[Sample] = []
+    for path in sorted(folder.glob("*.mp4")):
+        found = [sample for sample, speech in windows_of(path, extractors) if speech >= SPEECH]
+        found = [sample for sample in found if "face" in sample.features]
+        together += found
+        rows[path.name] = {"windows": len(found), **false_while_speaking(model, _faces(found))}
+    rows["all, face alone"] = {
+        "windows": len(together),
+        **false_while_speaking(model, _faces(together)),
+    }
+    rows["all, everything"] = {
+        "windows": len(together),
+        **false_while_speaking(model, together),
+    }
+    return rows
+
+
+def _faces(samples: Sequence[Sample]) -> list[Sample]:
+    return [only_face(sample) for sample in samples]
+
+
+def windows_of(path: Path, extractors: LazyExtractors) -> Iterator[tuple[Sample, float]]:
+    """Windows of a recording as the graph makes them, with their share of speech."""
+    config = ReplayConfig()
+    expected: frozenset[Modality] = frozenset(MODALITIES)
+    plan = WindowPlan.sliding(config.window.width, config.window.hop)
+    align = align_config(live_spec(config), expected)
+    stages = feature_stages("p1", plan, vad_config(config), align, extractors)
+    with open_media(path, fps=config.analysis.frames_per_second) as media:
+        for window in inline.windows(stages, media):
+            yield to_sample(window), window.evidence.speech
+
+
+def segments(model: Model, root: Path, extractors: LazyExtractors) -> list[dict[str, Any]]:
+    """MOSEI's labelled segments, one by one."""
+    rows = []
+    for split in ("train", "valid"):
+        plain = {"name": "s", "kind": "segments", "path": "media/mosei", "mode": "windows"}
+        chosen = SetConfig.model_validate({**plain, "split": split})
+        config = PrepareConfig()
+        maker = Maker(config, chosen, frozenset(MODALITIES), live_spec(config), extractors)
+        for clip in read_clips(chosen, root):
+            found = list(maker.of_clip(clip))
+            for utterance in clip.utterances:
+                mine = [x for x in found if x.id.startswith(f"{utterance.id}#")]
+                mean = predict_all(model, mine).probability.mean(axis=0)
+                said = [set(each) for each in _said(model, mine)]
+                rows.append(
+                    {
+                        "segment": utterance.id,
+                        "truth": sorted(utterance.labels),
+                        "windows": len(mine),
+                        "probability": dict(zip(model.labels, mean.round(2).tolist(), strict=True)),
+                        "share said": {
+                            label: round(float(np.mean([label in each for each in said])), 2)
+                            for label in model.labels
+                        },
+                    }
+                )
+    return rows
+
+
+def _said(model: Model, samples: Sequence[Sample]) -> list[list[str]]:
+    probability = predict_all(model, samples).probability
+    return [
+        [
+            label
+            for label, p, threshold in zip(model.labels, row, model.thresholds, strict=True)
+            if p >= threshold
+        ]
+        for row in probability
+    ]
+
+
+def cost(model: Model, extractors: LazyExtractors) -> dict[str, float]:
+    """Milliseconds for a window of 3 s, medians of 30, one thread."""
+    sound = np.random.default_rng(0).normal(0, 0.1, 48_000).astype(np.float32)
+    measured = np.zeros(58, np.float32)
+    measured[-3:] = 0.5
+    neutral = NeutralFace()
+    clock = iter(range(10_000))
+
+    def follow() -> None:
+        t = next(clock) / 10
+        complete(measured, *neutral.shapes())
+        neutral.see(t, measured)
+
+    full = {
+        each.name: np.zeros((each.steps, each.dim), np.float32) for each in model.spec.modalities
+    }
+    steps = {
+        "descriptors": lambda: describe(sound),
+        "whisper states": lambda: extractors.voice.encode(sound),
+        "resting face, per picture": follow,
+        "model, one window": lambda: model.predict([Sample(full, {})]),
+    }
+    return {name: _milliseconds(function) for name, function in steps.items()}
+
+
+def _milliseconds(function: Any) -> float:
+    taken = []
+    for _ in range(30):
+        start = time.perf_counter()
+        function()
+        taken.append(time.perf_counter() - start)
+    return round(float(np.median(taken)) * 1e3, 2)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="What the shipped checkpoint can do.")
+    parser.add_argument("--data", type=Path, default=Path("../shared"), metavar="FOLDER")
+    parser.add_argument("--checkpoint", type=Path, default=SHIPPED_CHECKPOINT)
+    parser.add_argument("--skip-voice", action="store_true", help="no training per speaker")
+    options = parser.parse_args()
+    lddu_model.use_threads(1)
+    model = lddu_model.load(options.checkpoint, live_spec(ReplayConfig()))
+    media = options.data / "media"
+    extractors = LazyExtractors(ReplayConfig())
+    start = time.perf_counter()
+    told: dict[str, Any] = {"benchmark": "live_checkpoint", "commit": git_commit()}
+    try:
+        told["words, dev"] = words(model)
+        told["stills"] = stills(model, media / "stills", extractors)
+        told["talking"] = talking(model, media / "talking", extractors)
+        told["generated talkers"] = talkers(model, STREAMS)
+        told["segments"] = segments(model, options.data, extractors)
+        told["ms"] = cost(model, extractors)
+    finally:
+        extractors.close()
+    if not options.skip_voice:
+        with tempfile.TemporaryDirectory() as scratch:
+            told["voice"] = leave_one_speaker_out(read_config(TRAINING), Path(scratch))
+    told["seconds"] = round(time.perf_counter() - start)
+    line = json.dumps(told)
+    RESULTS.write_text(line + "\n", encoding="utf-8")
+    print(json.dumps(told, indent=1))
+    print(line)
+
+
+if __name__ == "__main__":
+    main()
