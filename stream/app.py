@@ -3,58 +3,32 @@
 from __future__ import annotations
 
 import asyncio
-import ipaddress
-import logging
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import asdict
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
-from urllib.parse import urlsplit
 
 from aiohttp import WSCloseCode, web
-from aiohttp.typedefs import Handler, Middleware
 from pydantic import ValidationError
 
+from stream.access import Gate, bearer, same
 from stream.call import BusyError, Call
 from stream.calls import Calls
-from stream.config import CONSENT_VERSION, Consent, Section, ServeConfig
-from stream.errors import ConsentError, StreamError
+from stream.config import CONSENT_VERSION, Consent, ServeConfig
+from stream.guards import MAX_BODY, add_headers, answer_in_json, limit_rate, only_own_page
+from stream.limits import OfferError, Rate
 from stream.metrics import Metrics
 from stream.records import SCHEMA
-from stream.webrtc import OfferError
-from stream.whip import TokenError, Whip, events_path
-
-log = logging.getLogger(__name__)
+from stream.sections import Section
+from stream.tickets import AccessError
+from stream.turn import ice_servers
+from stream.whip import Whip, events_path
 
 WEB = Path(__file__).parent / "web"
-MAX_BODY = 64 * 1024
-"""Bytes of a request; an offer of a browser has 5-10 KB."""
-
-SECURITY = {
-    "Content-Security-Policy": "default-src 'self'; base-uri 'none'; form-action 'none'; "
-    "frame-ancestors 'none'",
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
-    "Permissions-Policy": "camera=(self), microphone=(self)",
-    "Cache-Control": "no-cache",
-}
-STATUS: tuple[tuple[type[StreamError], int], ...] = (
-    (TokenError, 401),
-    (ConsentError, 403),
-    (OfferError, 400),
-    (BusyError, 503),
-)
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine reaches `host`."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
+RECORDS_PROTOCOL = "lddu.records"
+"""WebSocket subprotocol; the key of the session may be offered beside it."""
 
 
 class OfferRequest(Section):
@@ -70,12 +44,14 @@ def build(
     config: ServeConfig, calls: Calls, metrics: Metrics, labels: tuple[str, ...], *, loopback: bool
 ) -> web.Application:
     """The application; `loopback`: it listens on loopback only."""
-    server = Server(config, calls, metrics, labels)
     whip = Whip(config, calls)
-    server.check_token = whip.check_token
-    guards = [_answer_in_json, _only_own_page(loopback=loopback)]
-    app = web.Application(middlewares=guards, client_max_size=MAX_BODY)
-    app.on_response_prepare.append(_add_headers)
+    server = Server(config, calls, metrics, labels, whip)
+    limits = config.limits
+    requests = Rate(limits.requests_per_second, 2 * limits.requests_per_second)
+    offers = Rate(limits.offers_per_minute / 60, limits.offers_per_minute)
+    passed = [answer_in_json, only_own_page(loopback=loopback), limit_rate(requests, offers)]
+    app = web.Application(middlewares=passed, client_max_size=MAX_BODY)
+    app.on_response_prepare.append(add_headers)
     whip.add_routes(app)
     app.router.add_get("/", server.page)
     app.router.add_static("/static", WEB)
@@ -92,19 +68,26 @@ class Server:
     """Handlers of requests."""
 
     def __init__(
-        self, config: ServeConfig, calls: Calls, metrics: Metrics, labels: tuple[str, ...]
+        self,
+        config: ServeConfig,
+        calls: Calls,
+        metrics: Metrics,
+        labels: tuple[str, ...],
+        whip: Whip,
     ) -> None:
         self._config = config
         self._calls = calls
         self._metrics = metrics
         self._labels = labels
         self._started = time.monotonic()
-        self.check_token: Callable[[web.Request], object] = lambda _: None
+        self._whip = whip
+        self._gate = Gate(config.access)
 
     async def page(self, _: web.Request) -> web.FileResponse:
         return web.FileResponse(WEB / "index.html")
 
-    async def config(self, _: web.Request) -> web.Response:
+    async def config(self, request: web.Request) -> web.Response:
+        self._gate.admit(request.headers.get("Authorization"))
         config = self._config
         words = ["words"] if config.analysis.words else []
         return web.json_response(
@@ -114,7 +97,10 @@ class Server:
                 "purpose": config.purpose,
                 "consent_version": CONSENT_VERSION,
                 "record": None if config.record is None else config.record.days.model_dump(),
-                "ice_servers": [{"urls": url} for url in config.ice_servers],
+                "ice_servers": [
+                    {key: value for key, value in asdict(server).items() if value is not None}
+                    for server in ice_servers(config)
+                ],
                 "video": {"width": 640, "height": 360, "frame_rate": 30},
                 "analysis_fps": config.analysis.frames_per_second,
                 "window_s": config.window.width,
@@ -124,6 +110,7 @@ class Server:
         )
 
     async def offer(self, request: web.Request) -> web.Response:
+        grant = self._gate.admit(request.headers.get("Authorization"))
         if request.content_type != "application/json":
             raise web.HTTPUnsupportedMediaType(
                 text=f"an offer is application/json, not {request.content_type}"
@@ -135,12 +122,20 @@ class Server:
                 f"the request is not an offer: {_explain(error)}",
                 hint='send {"sdp", "type": "offer", "purpose", "consent": {"version", ...}}',
             ) from None
-        call, answer = await self._calls.start(asked.sdp, asked.purpose, asked.consent)
+        await self._gate.spend(grant)
+        try:
+            call, answer = await self._calls.start(
+                asked.sdp, asked.purpose, asked.consent, grant, request.remote or ""
+            )
+        except BaseException:
+            await self._gate.give_back(grant)
+            raise
         return web.json_response(
             {
                 "sdp": answer,
                 "type": "answer",
                 "session": call.id,
+                "key": call.key,
                 "person": call.person,
                 "events": events_path(call.id),
             }
@@ -152,7 +147,9 @@ class Server:
 
     async def events(self, request: web.Request) -> web.WebSocketResponse:
         call = self._call(request)
-        socket = web.WebSocketResponse(heartbeat=20.0, max_msg_size=1024)
+        socket = web.WebSocketResponse(
+            heartbeat=20.0, max_msg_size=1024, protocols=(RECORDS_PROTOCOL,)
+        )
         if not socket.can_prepare(request).ok:
             raise web.HTTPUpgradeRequired(text="records come over a WebSocket")  # 426
         await socket.prepare(request)
@@ -160,16 +157,16 @@ class Server:
         sending = asyncio.ensure_future(call.send_all(_sender(socket)))
         try:
             await asyncio.wait([reading, sending], return_when=asyncio.FIRST_COMPLETED)
-            busy = sending.exception() if sending.done() else None
-            code = WSCloseCode.TRY_AGAIN_LATER if isinstance(busy, BusyError) else WSCloseCode.OK
-            await socket.close(code=code)
+            await socket.close(code=_close_code(reading, sending))
         finally:
             for task in (reading, sending):
                 task.cancel()
             await asyncio.gather(reading, sending, return_exceptions=True)
         return socket
 
-    async def health(self, _: web.Request) -> web.Response:
+    async def health(self, request: web.Request) -> web.Response:
+        if not self._gate.is_operator(request.headers.get("Authorization")):
+            return web.json_response({"status": "ok"})
         return web.json_response(
             {
                 "status": "ok",
@@ -179,7 +176,8 @@ class Server:
             }
         )
 
-    async def metrics(self, _: web.Request) -> web.Response:
+    async def metrics(self, request: web.Request) -> web.Response:
+        self._gate.check_metrics(request.headers.get("Authorization"))
         return web.Response(
             body=self._metrics.render(), headers={"Content-Type": "text/plain; version=0.0.4"}
         )
@@ -188,9 +186,28 @@ class Server:
         call = self._calls.get(request.match_info["id"])
         if call is None:
             raise web.HTTPNotFound(text="there is no such call; it may be over")
-        if call.token:
-            self.check_token(request)
+        authorization = request.headers.get("Authorization")
+        # a browser cannot send that header with a WebSocket, but it can name protocols
+        offered = request.headers.get("Sec-WebSocket-Protocol", "").split(",")
+        keys = [bearer(authorization), *(name.strip() for name in offered)]
+        if any(same(key, call.key) for key in keys):
+            return call
+        if not call.grant.published:
+            raise AccessError(
+                "the key of the session is missing or wrong",
+                hint="send the header Authorization: Bearer with the key that answered the offer",
+            )
+        self._whip.check_token(request)
         return call
+
+
+def _close_code(reading: asyncio.Future[bool], sending: asyncio.Future[None]) -> WSCloseCode:
+    """Why the server closes the socket."""
+    if reading.done() and not reading.cancelled() and reading.result():
+        return WSCloseCode.POLICY_VIOLATION
+    if sending.done() and isinstance(sending.exception(), BusyError):
+        return WSCloseCode.TRY_AGAIN_LATER
+    return WSCloseCode.OK
 
 
 def _sender(socket: web.WebSocketResponse) -> Callable[[str], Awaitable[bool]]:
@@ -206,70 +223,11 @@ def _sender(socket: web.WebSocketResponse) -> Callable[[str], Awaitable[bool]]:
     return send
 
 
-async def _read_until_closed(socket: web.WebSocketResponse) -> None:
-    """Nothing is expected; reading answers pings and sees the close."""
+async def _read_until_closed(socket: web.WebSocketResponse) -> bool:
+    """Reading answers pings and sees the close. True: something came, though nothing may."""
     async for _ in socket:
-        pass
-
-
-def _only_own_page(*, loopback: bool) -> Middleware:
-    """From a browser only the server's own page may use it; pages of other sites may not."""
-
-    @web.middleware
-    async def check(request: web.Request, handler: Handler) -> web.StreamResponse:
-        host = request.host
-        if loopback and not is_loopback(urlsplit(f"//{host}").hostname or ""):
-            # a foreign name that was made to point here
-            raise web.HTTPForbidden(text=f"this server is not {host}")
-        origin = request.headers.get("Origin")
-        foreign = origin is not None and urlsplit(origin).netloc != host
-        if foreign and not request.path.startswith("/whip"):
-            raise web.HTTPForbidden(text=f"pages of {origin} may not use this server")
-        return await handler(request)
-
-    return check
-
-
-@web.middleware
-async def _answer_in_json(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Errors as ``{"error", "hint"}``."""
-    try:
-        return await handler(request)
-    except StreamError as error:
-        status = next((code for kind, code in STATUS if isinstance(error, kind)), 500)
-        headers = {}
-        if status == 401:
-            headers["WWW-Authenticate"] = 'Bearer realm="whip"'
-        if status == 503:
-            headers["Retry-After"] = "10"
-        return _problem(status, error.message, error.hint, headers)
-    except web.HTTPException as error:
-        if error.status < 400:
-            raise
-        text = error.text or error.reason
-        kept = {key: error.headers[key] for key in ("Allow",) if key in error.headers}
-        return _problem(error.status, text, HINTS.get(error.status, ""), kept)
-    except Exception as error:  # the boundary of a request
-        log.error("%s %s failed: %s", request.method, request.path, type(error).__name__)
-        log.debug("request failed", exc_info=error)
-        return _problem(500, "the server failed", "look at its messages, then try again", {})
-
-
-HINTS = {
-    404: "the address is wrong, or what it named is over",
-    405: "see the header Allow",
-    413: f"a request may have {MAX_BODY // 1024} KB",
-    415: "see docs/serving.md",
-}
-
-
-def _problem(status: int, error: str, hint: str, headers: dict[str, str]) -> web.Response:
-    return web.json_response({"error": error, "hint": hint}, status=status, headers=headers)
-
-
-async def _add_headers(_: web.Request, response: web.StreamResponse) -> None:
-    for name, value in SECURITY.items():
-        response.headers.setdefault(name, value)
+        return True
+    return False
 
 
 def _explain(error: ValidationError) -> str:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
+from stream.access import Grant
 from stream.errors import StreamError
 from stream.metrics import Tally
 from stream.recorder import CAPACITY, Recorder
@@ -17,7 +19,7 @@ from stream.webrtc import EventsChannel, Peer
 
 log = logging.getLogger(__name__)
 
-CONNECT_S = 30.0
+CONNECT_S = 15.0
 """A caller that did not connect by then is gone."""
 
 DRAIN_S = 5.0
@@ -44,20 +46,21 @@ class Call:
         self,
         session: Session,
         peer: Peer,
-        *,
-        token: bool,
+        grant: Grant,
+        address: str = "",
         recorder: Recorder | None = None,
-        subject: str | None = None,
     ) -> None:
         self.id = session.id
         self.person = session.person
         self.session = session
         self.peer = peer
-        self.token = token
-        """True: readers must present the bearer token."""
+        self.grant = grant
+        self.address = address
+        """Of the sender, as limits count it."""
+        self.key = secrets.token_urlsafe(24)
+        """Whoever has it may read and end the call."""
         self.readers = 0
         self._recorder = recorder
-        self._subject = subject
         self._over: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._tasks: asyncio.TaskGroup | None = None
         self._channels: set[asyncio.Task[None]] = set()
@@ -146,7 +149,7 @@ class Call:
         waiting = self.session.subscribe(CAPACITY)
         tell = self.session.recording
         try:
-            await self._recorder.record(self.id, self._subject, waiting, tell)
+            await self._recorder.record(self.id, self.grant.subject, waiting, tell)
         except Exception as error:  # the boundary between call and record
             log.error("call of %s is not recorded: %s", self.person, type(error).__name__)
             log.debug("call of %s is not recorded", self.person, exc_info=error)

@@ -6,15 +6,18 @@ import asyncio
 import logging
 import secrets
 
+from stream.access import ANYBODY, Grant
 from stream.call import BusyError, Call
 from stream.config import CONSENT_VERSION, Consent, ServeConfig
 from stream.engines import Engines
 from stream.errors import ConsentError
 from stream.graph import Flow
+from stream.limits import network
 from stream.metrics import Metrics
 from stream.receivers import Kind
 from stream.recorder import Recorder
 from stream.session import Session, expected_modalities
+from stream.turn import ice_servers
 from stream.webrtc import Peer, offered
 from workers.messages import AudioChunk, Control, VideoFrame
 
@@ -89,21 +92,17 @@ class Calls:
         offer: str,
         purpose: str,
         consent: Consent,
-        *,
-        token: bool = False,
-        subject: str | None = None,
+        grant: Grant = ANYBODY,
+        address: str = "",
     ) -> tuple[Call, str]:
         """Answer an offer and serve the call; the call and the SDP answer.
 
         Raises ``ConsentError``, ``OfferError`` and ``BusyError``.
         """
         check_consent(purpose, consent, self._config)
-        if self._closing or len(self._calls) >= self._config.max_sessions:
-            raise BusyError(
-                f"this server has as many calls as it may have ({self._config.max_sessions})",
-                hint="try again later, or raise max_sessions",
-            )
-        call = self._new_call(offered(offer), consent, subject, token=token)
+        kinds = offered(offer)
+        self._check_room(grant.room, network(address))
+        call = self._new_call(kinds, consent, grant, network(address))
         self._calls[call.id] = call
         try:
             answer = await call.peer.answer(offer)
@@ -116,8 +115,35 @@ class Calls:
         task.add_done_callback(self._tasks.discard)
         return call, answer
 
+    def _check_room(self, room: str, address: str) -> None:
+        """Raise ``BusyError`` when the server, the room or the address has all its calls."""
+        limits = self._config.limits
+        if self._closing:
+            raise BusyError("this server is stopping", hint="try again when it is back")
+        calls = self._calls.values()
+        for what, n, most, key in (
+            ("this server", len(calls), self._config.max_sessions, "max_sessions"),
+            (
+                "this room",
+                sum(call.grant.room == room for call in calls),
+                limits.calls_per_room,
+                "limits.calls_per_room",
+            ),
+            (
+                "your address",
+                sum(call.address == address for call in calls),
+                limits.calls_per_address,
+                "limits.calls_per_address",
+            ),
+        ):
+            if n >= most:
+                raise BusyError(
+                    f"{what} has as many calls as it may have ({most})",
+                    hint=f"try again later, or raise {key}",
+                )
+
     def _new_call(
-        self, kinds: frozenset[Kind], consent: Consent, subject: str | None, *, token: bool
+        self, kinds: frozenset[Kind], consent: Consent, grant: Grant, address: str
     ) -> Call:
         config = self._config
         words = config.analysis.words
@@ -135,7 +161,7 @@ class Calls:
             sink,
             fps=config.analysis.frames_per_second,
             max_width=config.analysis.max_width,
-            ice_servers=config.ice_servers,
+            ice_servers=ice_servers(config),
         )
         session = Session(
             secrets.token_urlsafe(16),
@@ -150,7 +176,7 @@ class Calls:
         )
         sink.session = session
         recorder = self._recorder if consent.record else None
-        return Call(session, peer, token=token, recorder=recorder, subject=subject)
+        return Call(session, peer, grant, address, recorder)
 
     async def _serve(self, call: Call) -> None:
         how = "failed"

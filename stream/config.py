@@ -6,24 +6,26 @@ import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from stream.errors import ConfigError
+from stream.sections import (
+    AccessConfig,
+    Fraction,
+    LimitsConfig,
+    RecordConfig,
+    Seconds,
+    Secret,
+    Section,
+    TlsConfig,
+    TurnConfig,
+)
 
 CONSENT_VERSION = "2"
 """Changes whenever the text that people agree to changes."""
 
 Purpose = Literal["self_view", "research", "personal_training", "media_analysis", "medical_safety"]
 """What the estimates are for. Work and school are no choices: the law forbids it there."""
-
-Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
-Seconds = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
-
-
-class Section(BaseModel):
-    """Strict: no unknown keys, no silent conversion, not changed after loading."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
 class Consent(Section):
@@ -105,35 +107,11 @@ class StreamConfig(Section):
     gate: GateConfig = GateConfig()
 
 
-class TlsConfig(Section):
-    cert: str
-    key: str
-
-
 class WhipConfig(Section):
-    token: Annotated[str, Field(min_length=16)]
+    token: Annotated[Secret, Field(repr=False)]
     """Bearer token that a publisher must present."""
     consent: Consent
     """Given by the people in the published media, before it is published."""
-
-
-Days = Annotated[float, Field(ge=0.0, le=3650.0)]
-
-
-class KeepDays(Section):
-    """For how many days each part of a session is kept; 0: it is never written."""
-
-    estimates: Annotated[float, Field(gt=0.0, le=3650.0)] = 30.0
-    words: Days = 0.0
-    faces: Days = 0.0
-    """Outlines of faces."""
-
-
-class RecordConfig(Section):
-    """Sessions of people who agreed to it are recorded; never picture or sound."""
-
-    folder: str
-    days: KeepDays = KeepDays()
 
 
 class ServeConfig(StreamConfig):
@@ -142,6 +120,9 @@ class ServeConfig(StreamConfig):
     tls: TlsConfig | None = None
     ice_servers: Annotated[tuple[str, ...], Field(strict=False)] = ()
     """STUN or TURN addresses; none by default, so nobody outside learns of a call."""
+    turn: TurnConfig | None = None
+    access: AccessConfig | None = None
+    limits: LimitsConfig = LimitsConfig()
     whip: WhipConfig | None = None
     record: RecordConfig | None = None
     """None: nothing is written anywhere."""
@@ -167,7 +148,7 @@ class SetConfig(Section):
     """table: folder of the recordings, relative to ``root``; none: the folder of the table."""
     labels: str | None = None
     """text: file with one label name per line, relative to ``root``."""
-    map: dict[str, str] = {}
+    map: dict[str, str] = Field(default_factory=dict)
     """Name of a label in the data -> ours; "" for one that is none of ours."""
     split: str | None = None
     """table and segments: only rows with this value in the column ``split``."""
@@ -259,6 +240,10 @@ def _set(data: dict[str, Any], key: str, value: Any) -> None:
     data[last] = value
 
 
+SECRETS = {"token", "key", "secret"}
+"""Keys whose values are not shown."""
+
+
 def _explain(error: ValidationError, where: str) -> str:
     problems = []
     for item in error.errors():
@@ -266,6 +251,10 @@ def _explain(error: ValidationError, where: str) -> str:
         if item["type"] == "extra_forbidden":
             problems.append(f"unknown key '{key}'")
         else:
-            got = "" if "token" in key else f", got {item['input']!r}"
+            secret = SECRETS & {
+                *key.split("."),
+                *(item["input"] if isinstance(item["input"], dict) else ()),
+            }
+            got = "" if secret else f", got {item['input']!r}"
             problems.append(f"'{key}': {item['msg']}{got}")
     return f"configuration {where}: " + "; ".join(problems)

@@ -19,7 +19,6 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from stream.config import RecordConfig
 from stream.errors import ConfigError
 from stream.record_files import (
     ARTEFACTS,
@@ -32,6 +31,7 @@ from stream.record_files import (
 )
 from stream.record_log import Line, LogWriter
 from stream.records import Record
+from stream.sections import RecordConfig
 from stream.session_index import Index, summary_of
 from stream.subscription import Subscription
 

@@ -19,13 +19,15 @@ from typing import Any
 
 from aiohttp import web
 
-from stream.app import build, is_loopback
+from stream.app import build
 from stream.calls import Calls
-from stream.config import ServeConfig, TlsConfig, load, parse_overrides
+from stream.config import ServeConfig, load, parse_overrides
 from stream.engines import Engines
 from stream.errors import ConfigError, run_command
+from stream.guards import is_loopback
 from stream.metrics import Metrics
 from stream.recorder import Recorder
+from stream.sections import TlsConfig
 
 log = logging.getLogger(__name__)
 
@@ -68,6 +70,12 @@ def read_config(args: argparse.Namespace) -> ServeConfig:
             f"host {config.host}: refusing to serve other machines without TLS",
             hint="give --tls-cert and --tls-key (browsers allow no camera without), or --host "
             "127.0.0.1",
+        )
+    if config.access is None and not is_loopback(config.host):
+        raise ConfigError(
+            f"host {config.host}: refusing to serve whoever reaches this machine",
+            hint="add the section that `python -m stream.tickets key` prints, and give tickets to "
+            "those who may come in",
         )
     return config
 

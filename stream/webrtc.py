@@ -25,8 +25,9 @@ from aiortc.sdp import SessionDescription
 
 from stream.clock import SenderClock
 from stream.convert import AudioConverter, VideoConverter
-from stream.errors import StreamError
+from stream.limits import OfferError, check_offer
 from stream.receivers import RATES, Kind, Receiver, Sink
+from stream.turn import IceServer
 from workers.messages import END, Progress
 
 log = logging.getLogger(__name__)
@@ -41,12 +42,9 @@ CHANNEL_BYTES = 256 * 1024
 """Bytes that wait inside a data channel before its reader counts as slow."""
 
 
-class OfferError(StreamError, ValueError):
-    """An offer cannot be answered."""
-
-
 def offered(offer: str) -> frozenset[Kind]:
     """The kinds of media that an SDP offer sends. Raises ``OfferError``."""
+    check_offer(offer)
     try:
         description = SessionDescription.parse(offer)
     except (ValueError, AssertionError, IndexError, KeyError) as error:
@@ -60,6 +58,10 @@ def offered(offer: str) -> frozenset[Kind]:
         if media.port != 0 and media.direction in ("sendonly", "sendrecv", None)
     }
     return frozenset(kind for kind in RATES if kind in sends)
+
+
+MAX_CHANNELS = 8
+"""Data channels that a sender may open in all; it needs one."""
 
 
 class Peer:
@@ -77,7 +79,7 @@ class Peer:
         *,
         fps: float,
         max_width: int,
-        ice_servers: Sequence[str] = (),
+        ice_servers: Sequence[IceServer] = (),
     ) -> None:
         self.person = person
         self.start = time.monotonic()
@@ -93,7 +95,10 @@ class Peer:
         self._receivers: dict[Kind, Receiver] = {}
         self.connected: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         """Done when the connection stands; may never be."""
-        servers = [RTCIceServer(urls=url) for url in ice_servers]
+        servers = [
+            RTCIceServer(list(server.urls), server.username, server.credential)
+            for server in ice_servers
+        ]
         self._connection = RTCPeerConnection(RTCConfiguration(iceServers=servers))
         self._connection.on("connectionstatechange", self._state_changed)
 
@@ -103,8 +108,13 @@ class Peer:
 
     def on_events(self, opened: Callable[[EventsChannel], None]) -> None:
         """Call `opened` with the data channel for records when the sender opens it."""
+        number = 0
 
         def check(channel: RTCDataChannel) -> None:
+            nonlocal number
+            number += 1
+            if number > MAX_CHANNELS:
+                self._end("too many data channels")
             if channel.label == EVENTS:
                 opened(EventsChannel(channel))
             else:

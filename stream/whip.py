@@ -6,13 +6,12 @@ published media agreed to.
 
 from __future__ import annotations
 
-import hmac
-
 from aiohttp import web
 
+from stream.access import Grant, bearer, same
 from stream.calls import Calls
 from stream.config import ServeConfig, WhipConfig
-from stream.errors import StreamError
+from stream.tickets import AccessError
 
 SDP = "application/sdp"
 CORS = {
@@ -27,10 +26,6 @@ CORS = {
 def events_path(name: str) -> str:
     """Where the records of a call are."""
     return f"/api/sessions/{name}/events"
-
-
-class TokenError(StreamError, PermissionError):
-    """A bearer token is missing or wrong."""
 
 
 class Whip:
@@ -50,18 +45,14 @@ class Whip:
         app.router.add_get("/api/sessions", self._list)
 
     def check_token(self, request: web.Request) -> WhipConfig:
-        """Raise ``TokenError`` unless `request` presents the token."""
+        """Raise ``AccessError`` unless `request` presents the token."""
         if self._config is None:
-            raise TokenError(
+            raise AccessError(
                 "this server takes no published media",
                 hint="set [whip] token and consent in its configuration",
             )
-        scheme, _, token = request.headers.get("Authorization", "").partition(" ")
-        given = token.strip().encode()
-        if scheme.lower() != "bearer" or not hmac.compare_digest(
-            given, self._config.token.encode()
-        ):
-            raise TokenError(
+        if not same(bearer(request.headers.get("Authorization")), self._config.token):
+            raise AccessError(
                 "the bearer token is missing or wrong",
                 hint="send the header Authorization: Bearer with the token of the configuration",
             )
@@ -74,7 +65,10 @@ class Whip:
                 text=f"an offer is {SDP}, not {request.content_type}"
             )
         offer = (await request.read()).decode("utf-8", errors="replace")
-        call, answer = await self._calls.start(offer, self._purpose, config.consent, token=True)
+        grant = Grant(room="whip", published=True)
+        call, answer = await self._calls.start(
+            offer, self._purpose, config.consent, grant, request.remote or ""
+        )
         headers = {
             "Location": f"/whip/{call.id}",
             "Link": f'<{events_path(call.id)}>; rel="events"',
@@ -86,7 +80,7 @@ class Whip:
     async def _list(self, request: web.Request) -> web.Response:
         """Published calls: few publishers tell what name their call got."""
         self.check_token(request)
-        calls = [call for call in self._calls.all() if call.token]
+        calls = [call for call in self._calls.all() if call.grant.published]
         return web.json_response(
             {
                 "sessions": [
@@ -99,7 +93,7 @@ class Whip:
     async def _stop(self, request: web.Request) -> web.Response:
         self.check_token(request)
         call = self._calls.get(request.match_info["id"])
-        if call is None or not call.token:
+        if call is None or not call.grant.published:
             raise web.HTTPNotFound(text="there is no such published call")
         call.hang_up("left")
         return web.Response(headers=CORS)

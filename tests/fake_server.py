@@ -200,17 +200,20 @@ class FakeServer:
                 "sdp": local.sdp,
                 "type": local.type,
                 "session": "s1",
+                "key": "k1",
                 "person": "p1",
                 "events": "/api/sessions/s1/events",
             }
         )
 
     async def _delete(self, request: web.Request) -> web.Response:
+        assert request.headers["Authorization"] == "Bearer k1"
         self.deleted.append(request.match_info["id"])
         return web.Response(status=204)
 
     async def _events(self, request: web.Request) -> web.WebSocketResponse:
-        socket = web.WebSocketResponse()
+        assert request.headers["Sec-WebSocket-Protocol"] == "lddu.records, k1"
+        socket = web.WebSocketResponse(protocols=("lddu.records",))
         await socket.prepare(request)
         self.sockets.append(socket)
         async for _ in socket:

@@ -79,17 +79,25 @@ class Caller:
     http: ClientSession
     sender: RTCPeerConnection
     session: str = ""
+    key: str = ""
     person: str = ""
     answer: str = ""
     records: list[dict[str, Any]] = field(default_factory=list)
     """From the data channel."""
+
+    @property
+    def bearer(self) -> dict[str, str]:
+        """Opens the session."""
+        return {"Authorization": f"Bearer {self.key}"}
 
     def kinds(self) -> set[str]:
         return {record["type"] for record in self.records}
 
 
 @asynccontextmanager
-async def calling(url: str, *tracks: MediaStreamTrack, **consent: Any) -> AsyncIterator[Caller]:
+async def calling(
+    url: str, *tracks: MediaStreamTrack, token: str = "", **consent: Any
+) -> AsyncIterator[Caller]:
     """A call with `tracks`."""
     sender = new_sender()
     async with ClientSession(url) as http:
@@ -100,10 +108,12 @@ async def calling(url: str, *tracks: MediaStreamTrack, **consent: Any) -> AsyncI
         channel.on("message", lambda text: caller.records.append(json.loads(text)))
         try:
             body = await offer_body(sender, **consent)
-            async with http.post("/api/offer", json=body) as response:
+            admitted = {"Authorization": f"Bearer {token}"} if token else {}
+            async with http.post("/api/offer", json=body, headers=admitted) as response:
                 reply = await response.json()
                 assert response.status == 200, reply
             caller.session, caller.person = reply["session"], reply["person"]
+            caller.key = reply["key"]
             caller.answer = reply["sdp"]
             await accept(sender, reply["sdp"])
             await until(lambda: sender.connectionState == "connected")

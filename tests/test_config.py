@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from stream.config import PrepareConfig, ReplayConfig, Section, ServeConfig, load, parse_overrides
+from stream.config import PrepareConfig, ReplayConfig, ServeConfig, load, parse_overrides
 from stream.errors import ConfigError, StreamError, run_command
+from stream.sections import Section
 
 CONFIGS = Path(__file__).parent.parent / "configs"
 

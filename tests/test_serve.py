@@ -39,11 +39,15 @@ def tracks() -> tuple[MediaStreamTrack, MediaStreamTrack]:
 def test_a_call_from_offer_to_end() -> None:
     async def run() -> tuple[list[dict[str, Any]], list[dict[str, Any]], str]:
         async with serving() as url, calling(url, *tracks()) as call:
-            async with call.http.ws_connect(f"/api/sessions/{call.session}/events") as socket:
+            async with call.http.ws_connect(
+                f"/api/sessions/{call.session}/events", headers=call.bearer
+            ) as socket:
                 await until(lambda: sum(r["type"] == "state" for r in call.records) >= 6)
                 await until(lambda: any(not r.get("provisional", True) for r in call.records))
                 assert (await (await call.http.get("/healthz")).json())["calls"] == 1
-                async with call.http.delete(f"/api/sessions/{call.session}") as response:
+                async with call.http.delete(
+                    f"/api/sessions/{call.session}", headers=call.bearer
+                ) as response:
                     assert response.status == 204
                 told = [json.loads(message.data) async for message in socket]
             await until(lambda: "end" in call.kinds())
@@ -308,6 +312,17 @@ def test_command_refuses_other_machines_without_tls(capsys: pytest.CaptureFixtur
     assert "without TLS" in failing(capsys, "--host", "0.0.0.0")
     assert "without TLS" in failing(capsys, "--host", "::")
     assert "without TLS" in failing(capsys, "--host", "example.org")
+
+
+def test_command_refuses_to_serve_whoever_reaches_it(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    cert, key = write_certificate(tmp_path)
+    error = failing(
+        capsys, "--host", "0.0.0.0", "--tls-cert", str(cert), "--tls-key", str(key), "--port", "0"
+    )
+    assert "whoever reaches this machine" in error
+    assert "stream.tickets key" in error
 
 
 def test_command_names_a_busy_port(capsys: pytest.CaptureFixture[str]) -> None:

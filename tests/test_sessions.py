@@ -15,12 +15,12 @@ import pytest
 from aiohttp import ClientSession
 
 from stream import record_files, session_index
-from stream.config import RecordConfig
 from stream.errors import run_command
 from stream.record_files import RecordError, SessionFolder, Summary, sessions
 from stream.record_log import LogWriter
 from stream.recorder import Recorder
 from stream.records import end
+from stream.sections import RecordConfig
 from stream.session_index import Index
 from stream.sessions import main
 from stream.subscription import Subscription
@@ -129,7 +129,7 @@ def test_a_call_is_recorded_as_it_was_told(tmp_path: Path) -> None:
             async with calling(url, *tracks, record=True) as call:
                 await until(lambda: sum(r["type"] == "state" for r in call.records) >= 4)
                 await until(lambda: "recording" in call.kinds())
-                async with http.delete(f"/api/sessions/{call.session}"):
+                async with http.delete(f"/api/sessions/{call.session}", headers=call.bearer):
                     await until(lambda: "end" in call.kinds())
                 await until_no_call(http)
             async with http.get("/metrics") as response:

@@ -28,8 +28,9 @@ from hypothesis import strategies as st
 from stream import receivers
 from stream.clock import Line, SenderClock, Stamp
 from stream.errors import StreamError
+from stream.limits import OfferError
 from stream.receivers import DecoderQueue, Encoded, Kind, check_internals
-from stream.webrtc import EventsChannel, OfferError, Peer
+from stream.webrtc import EventsChannel, Peer
 from tests.webrtc_peers import (
     Beeps,
     Flashes,

@@ -24,11 +24,15 @@ export async function openMedia(consent, video) {
   }
 }
 
+/** The ticket that this page was opened with, if any: it stays in this page until it was used. */
+const ticket = new URLSearchParams(location.hash.slice(1)).get("ticket");
+const bearer = (token) => (token ? { Authorization: `Bearer ${token}` } : {});
+
 /** fetch that turns a dead server or a refusal into a Problem. */
 export async function request(path, options) {
   let response;
   try {
-    response = await fetch(path, options);
+    response = await fetch(path, { ...options, headers: { ...bearer(ticket), ...options?.headers } });
   } catch {
     throw problems.unreachable();
   }
@@ -88,7 +92,9 @@ export class Connection {
       body: JSON.stringify({ type, sdp, purpose: this.config.purpose, consent }),
     });
     this.session = answer.session;
+    this.key = answer.key;
     this.events = answer.events;
+    if (ticket) history.replaceState(null, "", location.pathname);
     if (this.closed) return this.#delete();
     await this.peer.setRemoteDescription({ type: answer.type, sdp: answer.sdp });
     setTimeout(() => this.channel.readyState !== "open" && this.#openSocket(), CHANNEL_MS);
@@ -98,7 +104,7 @@ export class Connection {
 
   #delete() {
     if (!this.session) return;
-    fetch(`/api/sessions/${encodeURIComponent(this.session)}`, { method: "DELETE", keepalive: true }).catch(() => {});
+    fetch(`/api/sessions/${encodeURIComponent(this.session)}`, { method: "DELETE", keepalive: true, headers: bearer(this.key) }).catch(() => {});
     this.session = null;
   }
 
@@ -133,7 +139,7 @@ export class Connection {
     if (this.closed || this.socket || !this.events) return;
     const url = new URL(this.events, location.href);
     url.protocol = url.protocol.replace("http", "ws");
-    this.socket = new WebSocket(url);
+    this.socket = new WebSocket(url, ["lddu.records", this.key]);
     this.socket.onmessage = (event) => this.#take(event.data);
     this.socket.onclose = () => { this.socket = null; };
   }

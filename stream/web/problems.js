@@ -74,7 +74,7 @@ export const ended = (reason) => new Problem(
 /** A Problem for an HTTP answer that is not a success; reads {"error", "hint"}. */
 export async function fromResponse(response) {
   const body = await response.json().catch(() => ({}));
-  const titles = { 403: "The server refused to start", 503: "The server is full or not ready" };
+  const titles = { 401: "A ticket is needed", 429: "Too many tries", 403: "The server refused to start", 503: "The server is full or not ready" };
   return new Problem(
     titles[response.status] ?? "The server could not start the session",
     body.error ?? `It answered ${response.status} ${response.statusText}.`,
