@@ -93,6 +93,8 @@ class FakeServer:
         self.channels = True
         """False: the data channel is closed at once, so that the page needs its WebSocket."""
         self.offers: list[dict[str, Any]] = []
+        self.presented: list[str | None] = []
+        """What came as Authorization with requests for settings and with offers."""
         self.deleted: list[str] = []
         self.sockets: list[web.WebSocketResponse] = []
         self.url = ""
@@ -168,13 +170,15 @@ class FakeServer:
     async def _static(self, request: web.Request) -> web.FileResponse:
         return web.FileResponse(WEB / request.match_info["name"], headers=HEADERS)
 
-    async def _config(self, _request: web.Request) -> web.Response:
+    async def _config(self, request: web.Request) -> web.Response:
+        self.presented.append(request.headers.get("Authorization"))
         return web.json_response(self.config)
 
     async def _health(self, _request: web.Request) -> web.Response:
         return web.json_response({"status": "ok"})
 
     async def _offer(self, request: web.Request) -> web.Response:
+        self.presented.append(request.headers.get("Authorization"))
         offer = await request.json()
         self.offers.append(offer)
         if self.refusal is not None:
