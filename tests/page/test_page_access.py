@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Browser, Page, expect
 
-from tests.browser import stats, wait_until
+from tests.browser import open_page, stats, wait_until
 from tests.fake_server import HELLO, LABELS, FakeServer, state, transcript
 from tests.page.steps import (
     ALL,
@@ -160,3 +160,14 @@ def test_the_page_asks_nobody_else(visit: OpenPage, server: FakeServer) -> None:
         count(page, "state", 1)
     assert len(asked) > 8
     assert all(url.startswith(server.url) for url in asked), asked
+
+
+def test_a_ticket_in_the_address_is_presented_and_gone_once_used(
+    browser: Browser, server: FakeServer
+) -> None:
+    with open_page(browser, f"{server.url}/#ticket=a.b") as page:
+        expect(page.get_by_role("heading", name="Before anything starts")).to_be_visible()
+        page.reload()  # it is still there
+        begin(page, server)
+        assert page.url == f"{server.url}/"
+    assert server.presented == ["Bearer a.b"] * 3
