@@ -41,8 +41,9 @@ from lddu_model.data.shards import ShardWriter
 from lddu_model.evaluation import predict_all
 from lddu_model.report import git_commit
 from lddu_model.train import train
+from workers.baselines import Ema, OneEuro, Raw
 from workers.decisions import Decided, DecisionConfig, decide
-from workers.filters import Ema, Estimate, Filter, Filtered, Float64, Kalman, OneEuro, Raw, TwoState
+from workers.filters import Estimate, Filter, Filtered, Float64, Kalman, TwoState
 from workers.trust import TrustConfig, TrustTest
 
 RESULTS = Path(__file__).resolve().parent / "results"

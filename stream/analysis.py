@@ -119,6 +119,7 @@ async def analyze_recording(
         pace.now if pace else None,
         faces=config.outlines,
         plan=_short_plan(media.duration, config),
+        both_ways=config.two_sided and not paced,
     )
     outcome = Outcome()
     try:

@@ -11,7 +11,6 @@ from pydantic import Field, ValidationError, model_validator
 from stream.errors import ConfigError
 from stream.sections import (
     AccessConfig,
-    Fraction,
     LimitsConfig,
     RecordConfig,
     Seconds,
@@ -20,6 +19,7 @@ from stream.sections import (
     TlsConfig,
     TurnConfig,
 )
+from stream.smoothing import GateConfig, SmoothingConfig
 
 CONSENT_VERSION = "2"
 """Changes whenever the text that people agree to changes."""
@@ -74,21 +74,6 @@ class DeviceConfig(Section):
     """CPU threads per engine."""
 
 
-class GateConfig(Section):
-    """When a label is shown as active, inactive or not sure; see ``workers.smooth``."""
-
-    smoothing: Annotated[float, Field(ge=0.0, allow_inf_nan=False)] = 0.6
-    """Time constant in seconds; 0: none."""
-    max_sd: Seconds = 4.0
-    """A logit with a larger standard deviation is not sure."""
-    min_margin: Annotated[float, Field(ge=0.0, allow_inf_nan=False)] = 0.5
-    """Standard deviations between logit and threshold below which a label is not sure."""
-    min_face: Fraction = 0.3
-    """Share of a window's face steps below which the reason is no_face."""
-    min_speech: Fraction = 0.1
-    """Share of a window's voice steps below which the reason is no_speech."""
-
-
 class ModelConfig(Section):
     checkpoint: str | None = None
     """Folder of a checkpoint; none: the one that ships with the project."""
@@ -104,6 +89,7 @@ class StreamConfig(Section):
     device: DeviceConfig = DeviceConfig()
     window: WindowConfig = WindowConfig()
     analysis: AnalysisConfig = AnalysisConfig()
+    smoothing: SmoothingConfig = SmoothingConfig()
     gate: GateConfig = GateConfig()
 
 
@@ -134,6 +120,8 @@ class ReplayConfig(StreamConfig):
     """What the recorded people agreed to have analysed."""
     outlines: bool = False
     """Also write face outlines."""
+    two_sided: bool = True
+    """Also write the whole recording, smoothed by what came before and after."""
 
 
 class SetConfig(Section):
@@ -214,6 +202,11 @@ def parse_overrides(pairs: list[str]) -> dict[str, Any]:
         except tomllib.TOMLDecodeError:
             result[key] = text
     return result
+
+
+def use_baseline(overrides: dict[str, Any], baseline: str | None) -> dict[str, Any]:
+    """`overrides` with the filter that ``--baseline`` names; None changes nothing."""
+    return overrides if baseline is None else {**overrides, "smoothing.filter": baseline}
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -13,8 +13,10 @@ import lddu_model
 from lddu_model import Prediction, Sample
 from stream.config import StreamConfig
 from stream.extractors import LazyExtractors
+from stream.smoothing import prior_of
 from stream.spec import live_spec
 from workers.face import FaceEngine
+from workers.filters import Float64
 from workers.infer import InferenceEngine, Predict
 from workers.messages import Message
 from workers.text import TextEncoder
@@ -67,6 +69,8 @@ class Engines:
     face: FaceEngine
     threads: Threads
     inference: InferenceEngine
+    prior: Float64
+    """(C,) what the model says of nothing."""
 
     @classmethod
     def load(cls, config: StreamConfig) -> Engines:
@@ -86,6 +90,7 @@ class Engines:
             face=extractors.face,
             threads=runs,
             inference=InferenceEngine(model, runs.predict),
+            prior=prior_of(model),
         )
 
     def close(self) -> None:

@@ -5,7 +5,7 @@
     AudioChunk -> vad -+-> voice ------------------+
                        +-> transcribe -> text -----+-> align -> infer -> smooth -> EmotionState
     VideoFrame -> face ----------------------------+
-                  (transcripts and faces are also outputs)
+                  (events, transcripts and faces are also outputs)
 
 Live, replay, preparation and tests use this graph; they differ in sources, sinks, pacing and in
 whether full mailboxes make producers wait (``Flow.LOSSLESS``) or lose the oldest item
@@ -29,7 +29,6 @@ from workers.messages import (
     AlignedWindow,
     AudioChunk,
     EmotionEstimate,
-    EmotionState,
     FaceFrame,
     Gap,
     Message,
@@ -42,6 +41,7 @@ from workers.messages import (
     VoicedAudio,
 )
 from workers.smooth import SmoothConfig, SmoothStage
+from workers.states import EmotionEvent, EmotionState
 from workers.text import EncodesText, TextStage
 from workers.transcribe import Hears, TranscribeStage
 from workers.vad import VadConfig, VadStage
@@ -139,7 +139,7 @@ class Graph:
 
     @property
     def output(self) -> Mailbox[Message]:
-        """EmotionState, TranscriptSegment, FaceFrame and Gap."""
+        """EmotionState, EmotionEvent, TranscriptSegment, FaceFrame and Gap."""
         return self.boxes["output"]
 
     async def put(self, item: AudioChunk | VideoFrame | Progress | Gap) -> None:
@@ -293,5 +293,5 @@ CARRIES: Mapping[str, tuple[type, ...]] = {
     "align": (AcousticFrames, TextFrames, FaceFrame),
     "infer": (AlignedWindow,),
     "smooth": (EmotionEstimate,),
-    "output": (EmotionState, TranscriptSegment, FaceFrame),
+    "output": (EmotionState, EmotionEvent, TranscriptSegment, FaceFrame),
 }

@@ -12,15 +12,12 @@ from typing import Literal, TypedDict
 
 from stream.config import Consent
 from workers.messages import (
-    EmotionState,
     FaceFrame,
     Gap,
-    LabelState,
-    Reason,
     Source,
-    Status,
     TranscriptSegment,
 )
+from workers.states import EmotionEvent, EmotionState, LabelState, Reason, Status
 
 SCHEMA = 1
 """Version of the schema; a reader refuses a higher one."""
@@ -49,7 +46,7 @@ class LabelRecord(TypedDict):
 
 
 class StateRecord(TypedDict):
-    type: Literal["state"]
+    type: Literal["state", "smoothed"]
     t: float
     person: str
     index: int
@@ -57,6 +54,26 @@ class StateRecord(TypedDict):
     complete: bool
     labels: dict[str, LabelRecord]
     reason: Reason | None
+    reasons: list[Reason]
+    variance_trusted: bool
+    lag_s: float
+
+
+class PeakRecord(TypedDict):
+    t: float
+    probability: float
+
+
+class EventRecord(TypedDict):
+    type: Literal["event"]
+    kind: Literal["onset", "offset"]
+    t: float
+    person: str
+    label: str
+    onset: float
+    peak: PeakRecord
+    withdrawn: bool
+    smoothed: bool
     lag_s: float
 
 
@@ -123,6 +140,7 @@ class EndRecord(TypedDict):
 Record = (
     HelloRecord
     | StateRecord
+    | EventRecord
     | TranscriptRecord
     | FaceRecord
     | ClockRecord
@@ -157,7 +175,7 @@ def hello(
 
 def state(message: EmotionState, lag_s: float) -> StateRecord:
     return {
-        "type": "state",
+        "type": "smoothed" if message.smoothed else "state",
         "t": _seconds(message.t),
         "person": message.person,
         "index": message.index,
@@ -165,6 +183,23 @@ def state(message: EmotionState, lag_s: float) -> StateRecord:
         "complete": message.complete,
         "labels": {name: _label(label) for name, label in message.labels.items()},
         "reason": message.reason,
+        "reasons": list(message.reasons),
+        "variance_trusted": message.variance_trusted,
+        "lag_s": _seconds(lag_s),
+    }
+
+
+def event(message: EmotionEvent, lag_s: float) -> EventRecord:
+    return {
+        "type": "event",
+        "kind": message.kind,
+        "t": _seconds(message.t),
+        "person": message.person,
+        "label": message.label,
+        "onset": _seconds(message.onset),
+        "peak": {"t": _seconds(message.peak_t), "probability": round(message.peak, 4)},
+        "withdrawn": message.withdrawn,
+        "smoothed": message.smoothed,
         "lag_s": _seconds(lag_s),
     }
 

@@ -29,6 +29,7 @@ from stream.config import ReplayConfig
 from stream.engines import Engines
 from stream.errors import ConfigError, MediaError, StreamError, run_command
 from stream.records import Record
+from stream.smoothing import BASELINES
 from workers.errors import WorkerError
 
 
@@ -38,7 +39,10 @@ class Tally:
 
     seconds: float = 0.0
     windows: int = 0
+    newest: int = -1
+    """Index of the newest window of the recording at hand."""
     states: int = 0
+    events: int = 0
     words: int = 0
     reasons: Counter[str] = field(default_factory=Counter)
     failed: Counter[str] = field(default_factory=Counter)
@@ -47,11 +51,15 @@ class Tally:
     errors: list[dict[str, str | None]] = field(default_factory=list)
 
     def record(self, record: Record) -> None:
-        if record["type"] == "state" and record["index"] >= 0:
+        if record["type"] == "hello":
+            self.newest = -1
+        elif record["type"] == "state" and record["index"] >= 0:
             self.states += 1
-            self.windows += record["revision"] == 0
-            if record["reason"] is not None:
-                self.reasons[record["reason"]] += 1
+            self.windows += record["index"] > self.newest
+            self.newest = max(self.newest, record["index"])
+            self.reasons.update(record["reasons"])
+        elif record["type"] == "event" and not record["smoothed"]:
+            self.events += -1 if record["withdrawn"] else 1
         elif record["type"] == "transcript":
             self.words += len(record["words"])
 
@@ -64,6 +72,7 @@ class Tally:
             "real_time_factor": round(self.seconds / wall_s, 2) if wall_s else 0.0,
             "windows": self.windows,
             "words": self.words,
+            "events": self.events,
             "abstained": {
                 reason: round(count / self.states, 4)
                 for reason, count in sorted(self.reasons.items())
@@ -199,6 +208,9 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("files", nargs="+", type=Path, metavar="FILE", help="recordings")
     parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder of results")
     parser.add_argument("--config", type=Path, metavar="TOML", help="e.g. configs/replay.toml")
+    parser.add_argument(
+        "--baseline", choices=BASELINES, help="a filter without the model's variance, to compare"
+    )
     parser.add_argument("--paced", action="store_true", help="in real time, as a call would be")
     parser.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", help="e.g. --set window.hop=0.5"
@@ -208,7 +220,9 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     options = parse(arguments)
-    overrides = configuration.parse_overrides(options.set)
+    overrides = configuration.use_baseline(
+        configuration.parse_overrides(options.set), options.baseline
+    )
     config = configuration.load(ReplayConfig, options.config, overrides)
     folder = options.out
     try:

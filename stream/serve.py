@@ -21,13 +21,14 @@ from aiohttp import web
 
 from stream.app import build
 from stream.calls import Calls
-from stream.config import ServeConfig, load, parse_overrides
+from stream.config import ServeConfig, load, parse_overrides, use_baseline
 from stream.engines import Engines
 from stream.errors import ConfigError, run_command
 from stream.guards import is_loopback
 from stream.metrics import Metrics
 from stream.recorder import Recorder
 from stream.sections import TlsConfig
+from stream.smoothing import BASELINES
 
 log = logging.getLogger(__name__)
 
@@ -43,6 +44,9 @@ def parse_args(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--port", type=int, help="0: any free one")
     parser.add_argument("--tls-cert", help="PEM file; needed to serve other machines")
     parser.add_argument("--tls-key", help="PEM file")
+    parser.add_argument(
+        "--baseline", choices=BASELINES, help="a filter without the model's variance, to compare"
+    )
     parser.add_argument("--open", action="store_true", help="open the page in a browser")
     parser.add_argument(
         "--set",
@@ -56,7 +60,7 @@ def parse_args(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 def read_config(args: argparse.Namespace) -> ServeConfig:
     """The configuration with what the command line overrides. Raises ``ConfigError``."""
-    overrides: dict[str, Any] = parse_overrides(args.set)
+    overrides: dict[str, Any] = use_baseline(parse_overrides(args.set), args.baseline)
     named = {
         "host": args.host,
         "port": args.port,

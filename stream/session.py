@@ -14,6 +14,7 @@ from stream.engines import Engines
 from stream.graph import Flow, Graph, GraphConfig, Runs, build
 from stream.overlay import outlines
 from stream.records import Record
+from stream.smoothing import smooth_config
 from stream.spec import MAX_WORDS, RATE
 from stream.subscription import CAPACITY, Subscription
 from workers.align import AlignConfig
@@ -21,7 +22,6 @@ from workers.mailbox import Closed
 from workers.messages import (
     MODALITIES,
     AudioChunk,
-    EmotionState,
     FaceFrame,
     Gap,
     Message,
@@ -30,7 +30,7 @@ from workers.messages import (
     TranscriptSegment,
     VideoFrame,
 )
-from workers.smooth import SmoothConfig, warming_up
+from workers.states import EmotionEvent, EmotionState, warming_up
 from workers.vad import VadConfig
 from workers.windows import WindowPlan
 
@@ -43,6 +43,8 @@ def graph_config(
     expected: frozenset[Modality],
     flow: Flow,
     plan: WindowPlan | None = None,
+    *,
+    both_ways: bool = False,
 ) -> GraphConfig:
     """The graph's part of a configuration; `plan` defaults to sliding windows."""
     align = align_config(engines.model.spec, expected)
@@ -53,14 +55,14 @@ def graph_config(
         expected=expected,
         vad=vad_config(config),
         align=align,
-        smooth=SmoothConfig(
-            thresholds=engines.model.thresholds,
-            expected=expected,
-            tau=config.gate.smoothing,
-            max_sd=config.gate.max_sd,
-            min_margin=config.gate.min_margin,
-            min_face=config.gate.min_face,
-            min_speech=config.gate.min_speech,
+        smooth=smooth_config(
+            config.smoothing,
+            config.gate,
+            expected,
+            engines.model.thresholds,
+            engines.prior,
+            window=config.window.width,
+            both_ways=both_ways,
         ),
         flow=flow,
     )
@@ -115,11 +117,15 @@ class Session:
         *,
         faces: bool = True,
         plan: WindowPlan | None = None,
+        both_ways: bool = False,
     ) -> None:
         self.id = session
         self.person = person
         self.graph: Graph = build(
-            person, graph_config(config, engines, expected, flow, plan), engines, runs
+            person,
+            graph_config(config, engines, expected, flow, plan, both_ways=both_ways),
+            engines,
+            runs,
         )
         self._hello = records.hello(
             session,
@@ -132,6 +138,9 @@ class Session:
         )
         self._now = now
         self._faces = faces
+        self._hop, self._stale_after = config.window.hop, config.gate.stale_after
+        self._shown: tuple[float, float] | None = None
+        """Time of the newest state, and when it came (both in stream time)."""
         self._lossless = flow is Flow.LOSSLESS
         self._subscribers: list[Subscription] = []
         self._clock: records.ClockRecord | None = None
@@ -145,7 +154,9 @@ class Session:
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self.graph.run(), name=f"graph {self.id}")
-                tasks.create_task(self._publish_all(), name=f"publish {self.id}")
+                fading = tasks.create_task(self._fade(), name=f"fade {self.id}")
+                publishing = tasks.create_task(self._publish_all(), name=f"publish {self.id}")
+                publishing.add_done_callback(lambda _: fading.cancel())
             reason = None
         finally:
             self._ended = records.end(reason or self._reason)
@@ -207,6 +218,17 @@ class Session:
                 for subscriber in list(self._subscribers):
                     await subscriber.room()
 
+    async def _fade(self) -> None:
+        """Say that the estimate is stale while no window comes; only where time passes."""
+        while self._now is not None:
+            await asyncio.sleep(self._hop)
+            if self._shown is None or self._now() - self._shown[1] < self._stale_after:
+                continue
+            t, came = self._shown
+            state = self.graph.smooth.stale(t + self._now() - came)
+            if state is not None:
+                self._broadcast(records.state(state, self._lag(state.t)))
+
     def _broadcast(self, record: Record) -> None:
         for subscriber in self._subscribers:
             subscriber.put(record)
@@ -214,7 +236,11 @@ class Session:
     def _record(self, message: Message) -> Record | None:
         match message:
             case EmotionState():
+                if self._now is not None:
+                    self._shown = message.t, self._now()
                 return records.state(message, self._lag(message.t))
+            case EmotionEvent():
+                return records.event(message, self._lag(message.t))
             case TranscriptSegment():
                 return records.transcript(message, self._lag(message.t1)) if message.words else None
             case FaceFrame():

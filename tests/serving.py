@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, cast
 
+import numpy as np
 from aiohttp import ClientSession
 from aiortc import MediaStreamTrack, RTCPeerConnection
 
@@ -19,6 +20,7 @@ from stream.serve import listen, page_url, serve
 from tests import synthetic
 from tests.webrtc_peers import accept, new_sender, offer_of, until
 from workers.face import FEATURE_NAMES
+from workers.filters import Float64
 from workers.infer import InferenceEngine
 
 AGREED = {"version": "2", "face": True, "voice": True, "words": True, "record": False}
@@ -41,6 +43,7 @@ class Model(synthetic.Model):
 class CheapEngines(synthetic.Engines):
     model: Model = field(default_factory=Model)
     threads: Threads = field(default_factory=Threads)
+    prior: Float64 = field(default_factory=lambda: np.zeros(6))
 
     def close(self) -> None:
         self.threads.close()

@@ -6,7 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from stream.config import PrepareConfig, ReplayConfig, ServeConfig, load, parse_overrides
+from stream.config import (
+    PrepareConfig,
+    ReplayConfig,
+    ServeConfig,
+    load,
+    parse_overrides,
+    use_baseline,
+)
 from stream.errors import ConfigError, StreamError, run_command
 from stream.sections import Section
 
@@ -15,6 +22,7 @@ CONFIGS = Path(__file__).parent.parent / "configs"
 
 def test_the_shipped_serve_configuration_states_the_defaults() -> None:
     assert load(ServeConfig, CONFIGS / "serve.toml") == load(ServeConfig, None)
+    assert load(ReplayConfig, CONFIGS / "replay.toml") == load(ReplayConfig, None)
 
 
 def test_every_shipped_configuration_has_a_known_kind() -> None:
@@ -37,6 +45,9 @@ def test_defaults_are_valid(kind: type[Section]) -> None:
         ("port = 70000", "70000"),
         ("purpose = 'workplace'", "'purpose'"),
         ("[window]\nhop = -1.0", "'window.hop'"),
+        ("[smoothing]\nfilter = 'median'", "'smoothing.filter'"),
+        ("[smoothing.kalman]\ntaus = 1.0", "unknown key 'smoothing.kalman.taus'"),
+        ("[gate]\nmax_sd = 1.0", "unknown key 'gate.max_sd'"),
         ("[analysis]\nframes_per_second = 60.0", "'analysis.frames_per_second'"),
         ("port = ", "not valid TOML"),
         ("[whip]\ntoken = 'short'\nconsent = {}", "'whip.token'"),
@@ -71,6 +82,9 @@ def test_overrides() -> None:
     pairs = ["window.hop=0.5", "host=0.0.0.0", "analysis.words=false"]
     config = load(ServeConfig, None, parse_overrides(pairs))
     assert (config.window.hop, config.host, config.analysis.words) == (0.5, "0.0.0.0", False)
+    baseline = use_baseline(parse_overrides(["smoothing.ema.tau=2.0"]), "ema")
+    smoothing = load(ReplayConfig, CONFIGS / "replay.toml", baseline).smoothing
+    assert (smoothing.filter, smoothing.ema.tau) == ("ema", 2.0)
     with pytest.raises(ConfigError, match="key=value"):
         parse_overrides(["nonsense"])
     with pytest.raises(ConfigError, match="not a table"):

@@ -32,9 +32,22 @@ def test_onset_peak_and_offset() -> None:
         False,
     ]
     assert [each.events for each in found if each.events] == [
-        (Event("onset", 0, 0.5, 0.6, 0.5),),
-        (Event("offset", 0, 1.5, 2.0, 0.75),),
+        (Event("onset", 0, 0.5, 0.6, 0.5, 0.5),),
+        (Event("offset", 0, 1.5, 2.0, 0.75, 0.5),),
     ]
+
+
+def test_nothing_comes_by_an_estimate_that_is_not_sure() -> None:
+    config = DecisionConfig(np.zeros(1), hysteresis=0.0, dwell=0.0)
+    unsure, sure = np.array([False]), np.array([True])
+    past = decide(config, None, 0.0, np.array([3.0]), unsure)
+    assert not past.present[0] and not past.events
+    past = decide(config, past, 0.25, np.array([3.0]), unsure)
+    assert not past.present[0]
+    past = decide(config, past, 0.5, np.array([3.0]), sure)
+    assert past.present[0] and past.onset[0] == 0.5
+    assert decide(config, past, 0.75, np.array([3.0]), unsure).present[0]
+    assert not decide(config, past, 0.75, np.array([-3.0]), unsure).present[0]
 
 
 def test_what_is_there_at_first_has_an_onset() -> None:

@@ -8,7 +8,8 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from workers.filters import Ema, Estimate, Filter, Filtered, Float64, Kalman, OneEuro, Raw, TwoState
+from workers.baselines import Ema, OneEuro, Raw
+from workers.filters import Estimate, Filter, Filtered, Float64, Kalman, TwoState
 
 BASE = np.array([-1.0, 0.5])
 

@@ -22,13 +22,13 @@ from workers.mailbox import Closed, Mailbox
 from workers.messages import (
     AlignedWindow,
     AudioChunk,
-    EmotionState,
     FaceFrame,
     Message,
     Modality,
     TranscriptSegment,
     VideoFrame,
 )
+from workers.states import EmotionState
 
 LIVE_COSTS = {"face": 0.015, "voice": 0.002, "transcribe": 0.25, "text": 0.01, "infer": 0.01}
 

@@ -170,6 +170,7 @@ def test_windows_are_those_that_the_graph_asks_the_model_about(
         lazy.face,
         threads,
         InferenceEngine(spy, threads.predict),
+        np.zeros(len(LABELS)),
     )
 
     async def discard(_: Record) -> None: ...

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections import Counter, defaultdict, deque
+from collections import Counter, deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
+from workers.evidence import TimedWord, main_track, recent_of, share_of
 from workers.messages import (
     END,
     MODALITIES,
@@ -16,7 +17,6 @@ from workers.messages import (
     AlignedWindow,
     Bool,
     Evidence,
-    Face,
     FaceFrame,
     Float32,
     Gap,
@@ -38,6 +38,9 @@ AFFECTED: Mapping[Source, tuple[Modality, ...]] = {
 }
 """Which modalities lose data by a gap in a source."""
 
+STALE_S = 0.5
+"""Voice or face that is so far behind the other at the end of a window stands still."""
+
 
 @dataclass(frozen=True, slots=True)
 class AlignConfig:
@@ -56,13 +59,6 @@ class AlignConfig:
     waits for words at all; None: for ever (recordings)."""
     words_expire: float = 10.0
     """With `max_wait`: seconds after which a window is no longer revised for late words."""
-
-
-@dataclass(slots=True)
-class _Words:
-    t0: float
-    t1: float
-    vector: Float32
 
 
 class AlignStage:
@@ -89,7 +85,7 @@ class AlignStage:
         self._newest = 0.0
         self._voice: deque[AcousticFrames] = deque()
         self._faces: deque[FaceFrame] = deque()
-        self._words: deque[_Words] = deque()
+        self._words: deque[TimedWord] = deque()
         self._gaps: list[Gap] = []
         self._told: deque[Gap] = deque(maxlen=64)
         self._waiting: deque[tuple[AlignedWindow, bool]] = deque()
@@ -129,7 +125,7 @@ class AlignStage:
 
     def _add_words(self, item: TextFrames) -> None:
         for t0, t1, vector in zip(item.t0, item.t1, item.vectors, strict=True):
-            self._words.append(_Words(float(t0), float(t1), vector))
+            self._words.append(TimedWord(float(t0), float(t1), vector))
 
     def _add_gap(self, gap: Gap) -> Sequence[Message]:
         if gap in self._told:  # a gap in the sound comes by way of voice and of words
@@ -171,6 +167,15 @@ class AlignStage:
     def _words_passed(self, t: float) -> bool:
         return self._progress["words"] >= t - 1e-9
 
+    def _asr_lag(self, t: float) -> float:
+        """Seconds by which the words are behind the sound, as far as a window up to `t` goes."""
+        return max(0.0, min(t, self._progress["voice"]) - self._progress["words"])
+
+    def _stale(self, t: float) -> tuple[Modality, ...]:
+        """What has been standing still, while the rest went on to `t`."""
+        fast: tuple[Modality, ...] = ("voice", "face")
+        return tuple(name for name in fast if self._progress[name] < t - STALE_S)
+
     def _revisions(self) -> list[Message]:
         revised: list[Message] = []
         while self._waiting and self._words_passed(self._waiting[0][0].t1):
@@ -187,12 +192,16 @@ class AlignStage:
         words, words_mask = self._words_of(window.t0, window.t1)
         gaps = self._gaps_in(window.t0, window.t1)
         evidence = Evidence(
-            speech=float(voice_mask.mean()) if len(voice_mask) else 0.0,
-            face=float(face_mask.mean()) if len(face_mask) else 0.0,
+            speech=share_of(voice_mask),
+            face=share_of(face_mask),
             words=len(words),
             faces=max((len(frame.faces) for frame in frames), default=0),
             provisional=provisional or any(frame.provisional for frame in frames),
             gaps=gaps,
+            recent=recent_of(window, voice_mask, face_mask, frames, self._words),
+            unknown_words=int((~words_mask).sum()),
+            asr_lag=self._asr_lag(window.t1),
+            stale=self._stale(window.t1),
         )
         passed = min(self._progress.values()) >= window.t1 - 1e-9
         return AlignedWindow(
@@ -215,7 +224,13 @@ class AlignStage:
             revision=window.revision + 1,
             features={**window.features, "words": words},
             mask={**window.mask, "words": mask},
-            evidence=replace(window.evidence, words=len(words), gaps=gaps),
+            evidence=replace(
+                window.evidence,
+                words=len(words),
+                gaps=gaps,
+                unknown_words=int((~mask).sum()),
+                asr_lag=0.0,
+            ),
             complete=in_time and not gaps,
         )
 
@@ -226,7 +241,7 @@ class AlignStage:
         return (*self._nothing("voice"), False)
 
     def _face_of(self, window: Window, frames: Sequence[FaceFrame]) -> tuple[Float32, Bool]:
-        chosen = _main_track(frames)
+        chosen = main_track(frames)
         if chosen is None:
             return self._nothing("face")
         steps = steps_in(window, self._config.face_rate)
@@ -278,15 +293,3 @@ class AlignStage:
         while self._words and self._words[0].t1 < t0:
             self._words.popleft()
         self._gaps = [gap for gap in self._gaps if gap.t1 >= t0]
-
-
-def _main_track(frames: Sequence[FaceFrame]) -> list[tuple[float, Face]] | None:
-    """Times and faces of the track that is largest over all frames together."""
-    size: defaultdict[int, float] = defaultdict(float)
-    for frame in frames:
-        for face in frame.faces:
-            size[face.track] += face.quality.width
-    if not size:
-        return None
-    track = max(size, key=lambda key: (size[key], -key))
-    return [(frame.t, face) for frame in frames for face in frame.faces if face.track == track]

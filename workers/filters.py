@@ -9,8 +9,8 @@ noise is shared with the window before: that part is a second, autoregressive st
 follows the variance. With nothing coming in, the mean returns to the base and the variance grows to
 that of the process: stale estimates fade by themselves.
 
-Sources: Kalman 1960; Rauch, Tung, Striebel 1965; Rabiner 1989 (forward-backward); Casiez, Roussel,
-Vogel, CHI 2012 (One-Euro).
+Sources: Kalman 1960; Rauch, Tung, Striebel 1965; Rabiner 1989 (forward-backward). What they are
+compared with is in ``workers.baselines``.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,6 +38,8 @@ class Estimate:
     """(C,)"""
     variance: Float64
     """(C,) of the logit."""
+    seen: bool = True
+    """False: the window held nothing to estimate from; only its time counts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,57 +62,12 @@ class Filter(Protocol):
         """The state after `new`; `past` is None at the first estimate."""
 
 
+@runtime_checkable
 class Smoother(Filter, Protocol):
     """A filter that can also look back."""
 
     def both_ways(self, new: Sequence[Estimate]) -> list[Filtered]:
         """The states of all windows, each given all estimates."""
-
-
-@dataclass(frozen=True, slots=True)
-class Raw:
-    """No smoothing."""
-
-    def step(self, _past: Filtered | None, new: Estimate) -> Filtered:
-        return Filtered(new.t, new.logit, new.variance)
-
-
-@dataclass(frozen=True, slots=True)
-class Ema:
-    """Exponential moving average; `tau` is its time constant in seconds."""
-
-    tau: float = 1.0
-
-    def step(self, past: Filtered | None, new: Estimate) -> Filtered:
-        if past is None:
-            return Filtered(new.t, new.logit, new.variance)
-        keep = math.exp(-(new.t - past.t) / self.tau)
-        mean = keep * past.mean + (1 - keep) * new.logit
-        return Filtered(new.t, mean, keep * past.variance + (1 - keep) * new.variance)
-
-
-@dataclass(frozen=True, slots=True)
-class OneEuro:
-    """A low-pass filter that follows faster what moves faster; frequencies in Hz."""
-
-    min_cutoff: float = 0.2
-    beta: float = 0.1
-    derivative_cutoff: float = 1.0
-
-    def step(self, past: Filtered | None, new: Estimate) -> Filtered:
-        if past is None:
-            return Filtered(new.t, new.logit, new.variance, (np.zeros_like(new.logit),))
-        dt = max(new.t - past.t, SMALLEST)
-        moved = _follow(past.memory[0], (new.logit - past.mean) / dt, self.derivative_cutoff, dt)
-        cutoff = self.min_cutoff + self.beta * np.abs(moved)
-        mean = _follow(past.mean, new.logit, cutoff, dt)
-        variance = _follow(past.variance, new.variance, cutoff, dt)
-        return Filtered(new.t, mean, variance, (moved,))
-
-
-def _follow(past: Float64, new: Float64, cutoff: float | Float64, dt: float) -> Float64:
-    share = 1.0 / (1.0 + 1.0 / (2.0 * math.pi * np.asarray(cutoff) * dt))
-    return np.asarray(past + share * (new - past))
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +100,7 @@ class Kalman:
             past = _state(each.t, updated[-1])
         smooth = updated[-1:]
         for k in range(len(new) - 2, -1, -1):
-            move = self._move(new[k + 1], new[k].t, updated[k][5])
+            move = self._move(new[k + 1].t - new[k].t, predicted[k + 1][5], updated[k][5])
             smooth.append(_look_back(updated[k], predicted[k + 1], smooth[-1], move))
         return [_state(each.t, x) for each, x in zip(new, reversed(smooth), strict=True)]
 
@@ -152,23 +109,23 @@ class Kalman:
             return np.maximum(new.variance, SMALLEST)
         return np.full_like(new.logit, self.constant)
 
-    def _move(self, new: Estimate, t: float, noise: Float64) -> tuple[float, Float64]:
-        """What of the process, and of the shared noise, is left after the time since `t`."""
-        dt = max(0.0, new.t - t)
+    def _move(self, dt: float, noise: Float64, before: Float64) -> tuple[float, Float64]:
+        """What of the process, and of the shared noise, is left after `dt` seconds."""
+        dt = max(0.0, dt)
         overlap = max(0.0, 1.0 - dt / self.window)
-        return math.exp(-dt / self.tau), overlap * np.sqrt(self._noise(new) / noise)
+        return math.exp(-dt / self.tau), overlap * np.sqrt(noise / before)
 
     def _predict(self, past: Filtered | None, new: Estimate) -> tuple[Float64, ...]:
         """x, n, their variances and covariance, and the noise's scale before `new` is known.
 
         x is the logit's distance to the base, n the shared noise.
         """
-        noise = self._noise(new)
+        noise = self._noise(new) if new.seen or past is None else past.memory[5]
         zero = np.zeros_like(noise)
         if past is None:
             return zero, zero, zero + self.spread, self.shared * noise, zero, noise
         x, n, xx, nn, xn, before = past.memory
-        a, g = self._move(new, past.t, before)
+        a, g = self._move(new.t - past.t, noise, before)
         fresh = self.shared * noise - np.square(g) * self.shared * before
         return (
             a * x,
@@ -181,6 +138,8 @@ class Kalman:
 
     def _update(self, predicted: tuple[Float64, ...], new: Estimate) -> tuple[Float64, ...]:
         x, n, xx, nn, xn, noise = predicted
+        if not new.seen:
+            return (*predicted, np.broadcast_to(self.base, x.shape))
         alone = (1 - self.shared) * noise + SMALLEST
         total = xx + nn + 2 * xn + alone
         surprise = new.logit - self.base - x - n
@@ -289,6 +248,8 @@ class TwoState:
         return np.asarray(np.log((1 - go) * ratio + go) - np.log(come * ratio + 1 - come))
 
     def _evidence(self, new: Estimate) -> Float64:
+        if not new.seen:
+            return np.zeros_like(new.logit)
         noise = new.variance if self.constant is None else np.full_like(new.logit, self.constant)
         scale = self.temper * 2 * self.level / (noise + self.level_variance)
         return np.asarray(scale * (new.logit - self.base))

@@ -152,6 +152,7 @@ def _estimate(
         modality_variance=of_row(prediction.modality_variance),
         evidence=window.evidence,
         complete=window.complete,
+        modality_logit=of_row(prediction.modality_logit),
     )
 
 

@@ -10,7 +10,8 @@ they would overtake data that is still being processed):
 * ``Progress``: nothing of this source that ends before ``t`` is still to come.
 * ``Gap``: data of this source between ``t0`` and ``t1`` was lost, with the reason.
 
-Only the standard library and numpy are imported here.
+What is shown in the end is in ``workers.states``. Only the standard library and numpy are imported
+here.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ from typing import Any, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+
+from workers.states import EmotionEvent, EmotionState
 
 Float32 = NDArray[np.float32]
 Bool = NDArray[np.bool_]
@@ -243,6 +246,31 @@ class Evidence:
     """True when any part was placed by a provisional clock."""
     gaps: tuple[Source, ...] = ()
     """Sources of which data inside the window was lost."""
+    recent: Recent | None = None
+    """The same of the last second, which tells changes early; None: not known."""
+    unknown_words: int = 0
+    """Words that the text encoder has no vector for."""
+    asr_lag: float = 0.0
+    """Seconds by which transcription was behind the sound when the window was made."""
+    stale: tuple[Modality, ...] = ()
+    """Voice or face when nothing of it had come for a while at the end of the window."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recent:
+    """What the last second of a window holds."""
+
+    speech: float
+    """Share of voice steps with speech."""
+    words: int
+    """Words that ended in it."""
+    face: float
+    """Share of face steps with a face."""
+    several: float
+    """Share of pictures with more than one face."""
+    width: float | None
+    """Median ``FaceQuality.width`` of the face in use; None: no face."""
+    brightness: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -287,38 +315,10 @@ class EmotionEstimate:
     """(M, C); infinite where a modality is absent."""
     evidence: Evidence
     complete: bool
-
-
-Status = Literal["active", "inactive", "unsure"]
-
-Reason = Literal[
-    "warming_up", "no_face", "no_speech", "variance_high", "stale", "no_consent", "failed"
-]
-"""Why nothing (or not everything) can be said; see docs/records.md."""
-
-
-@dataclass(frozen=True, slots=True)
-class LabelState:
-    probability: float
-    variance: float
-    """Variance of the logit."""
-    interval: tuple[float, float]
-    """sigmoid(logit -+ one standard deviation)."""
-    status: Status
-
-
-@dataclass(frozen=True, slots=True)
-class EmotionState:
-    """What is shown for a person from stream time `t` on (`t` is the end of its window)."""
-
-    person: str
-    t: float
-    index: int
-    revision: int
-    labels: Mapping[str, LabelState]
-    reason: Reason | None
-    complete: bool
-    """As in ``AlignedWindow``."""
+    modality_logit: Float32 | None = None
+    """(M, C) what each modality alone says; NaN where it is absent. None: not told apart."""
+    novelty: float | None = None
+    """How unlike the training data the window is: 0 as 99 % of validation data; None: unknown."""
 
 
 Data = (
@@ -333,6 +333,7 @@ Data = (
     | AlignedWindow
     | EmotionEstimate
     | EmotionState
+    | EmotionEvent
 )
 Message = Data | Control
 

@@ -1,12 +1,10 @@
-"""From estimates to what is shown: smoothing weighted by variance, and the gate.
+"""The temporal engine: from estimates of windows to what is shown of a person over time.
 
-Each label is smoothed on its logit by an exponential average in which an estimate counts the less,
-the larger its variance is: with weights ``w_k = exp(-(t - t_k) / tau) / variance_k`` the mean is
-``sum(w x) / sum(w)`` and its variance ``sum(w v) / sum(w)``. Windows overlap, so their errors are
-not independent: averaging does not make the variance smaller.
-
-A label is *unsure* when its standard deviation is large or when its threshold lies within
-``min_margin`` standard deviations of the mean.
+Each estimate is filtered on the logit (``workers.filters``), weighed by its calibrated variance
+as long as the trust test allows (``workers.trust``), put through the gate (``workers.gate``) and
+decided on (``workers.decisions``). A late revision takes the place of its window, and what came
+after it is filtered again. A window that holds nothing to estimate from is no observation: the
+filter goes back to the base rate by itself.
 """
 
 from __future__ import annotations
@@ -14,25 +12,16 @@ from __future__ import annotations
 import math
 from bisect import bisect_left
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
-from workers.messages import (
-    EmotionEstimate,
-    EmotionState,
-    Evidence,
-    Gap,
-    LabelState,
-    Message,
-    Modality,
-    Progress,
-    Reason,
-    Status,
-)
-
-Float64 = NDArray[np.float64]
+from workers.decisions import Decided, DecisionConfig, Event, decide
+from workers.filters import Estimate, Filter, Filtered, Float64, Kalman, Smoother
+from workers.gate import Gate, GateConfig, View, in_order
+from workers.messages import Bool, EmotionEstimate, Gap, Message, Modality, Progress
+from workers.states import EmotionEvent, EmotionState, LabelState, Reason, Status
+from workers.trust import TrustConfig, TrustTest, Typical
 
 HISTORY_S = 15.0
 """Revisions of windows older than this are not applied any more."""
@@ -46,30 +35,57 @@ class SmoothConfig:
     """Probability from which a label counts as present, per label (from validation)."""
     expected: frozenset[Modality]
     """Modalities that this person's sources can give."""
-    tau: float = 0.6
-    """Time constant of the average in seconds; 0: none."""
-    max_sd: float = 4.0
-    """Standard deviation of the logit above which a label is unsure."""
-    min_margin: float = 0.5
-    """Distance to the threshold, in standard deviations, below which a label is unsure. On the
-    validation data of the shipped checkpoint 0.5 keeps 75 % of the labels that would be shown as
-    present, and of those 8 % instead of 19 % are wrong."""
-    min_face: float = 0.3
-    min_speech: float = 0.1
+    rule: Filter = field(default_factory=Kalman)
+    constant: bool = False
+    """Never weigh estimates by the model's variance."""
+    window: float = 3.0
+    """Length of a window in seconds."""
+    hysteresis: float = 0.3
+    """Logits that a label must rise above its threshold to come, and fall below it to go."""
+    dwell: float = 1.0
+    """Seconds that it stays what it became."""
+    gate: GateConfig = field(default_factory=GateConfig)
+    both_ways: bool = False
+    """Keep everything and give all of it again at the end, smoothed by what came before and after;
+    only for recordings, and filters that can look back."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Judged:
+    """What holds after a window, given those before it."""
+
+    filtered: Filtered
+    sure: Bool
+    decided: Decided
+    unclear: bool
+    """The likeliest label is too close to its threshold."""
 
 
 @dataclass(slots=True)
-class _Filtered:
-    """An estimate and the sums of the filter up to and including it."""
+class _Entry:
+    """A window and what was made of it."""
 
     estimate: EmotionEstimate
-    weight: Float64
-    weighted_logit: Float64
-    weighted_variance: Float64
+    view: View
+    trusted: bool
+    """The variance passes the trust test."""
+    constant: Float64 | None
+    """(C,) the variance that counts instead of the model's."""
+    judged: _Judged | None = None
+    """None: to be filtered (again)."""
+    told: tuple[Event, ...] = ()
+    """Events that were given out."""
+
+    @property
+    def input(self) -> Estimate:
+        """What the filter takes."""
+        said = _said(self.estimate)
+        variance = said.variance if self.constant is None else self.constant
+        return replace(said, variance=variance, seen=not self.view.blind)
 
 
 class SmoothStage:
-    """EmotionEstimate -> EmotionState; a revision repairs the filter from its window on."""
+    """EmotionEstimate -> EmotionState, EmotionEvent."""
 
     name = "smooth"
 
@@ -77,70 +93,150 @@ class SmoothStage:
         self.person = person
         self.expired = 0
         """Revisions that came too late."""
+        thresholds = np.asarray(config.thresholds, np.float64)
+        logits = np.log(thresholds) - np.log1p(-thresholds)
         self._config = config
-        self._history: list[_Filtered] = []
-        self._threshold_logits = _logit(np.asarray(config.thresholds))
+        self._decisions = DecisionConfig(logits, config.hysteresis, config.dwell)
+        self._gate = Gate(config.gate, config.expected, logits)
+        self._trust = TrustTest(TrustConfig(window=config.window))
+        self._typical = Typical()
+        self._history: list[_Entry] = []
+        self._base: _Entry | None = None
+        """The newest window that is no longer in the history."""
+        self._all: list[_Entry] = []
 
     def push(self, item: Message) -> Sequence[Message]:
-        """Take one estimate; return its state."""
+        """Take one estimate; return its state and the events that it made or took back."""
         if isinstance(item, Gap | Progress):
             return []
         if not isinstance(item, EmotionEstimate):
             raise TypeError(f"smooth cannot take {type(item).__name__}")
         position = bisect_left(self._history, item.index, key=lambda past: past.estimate.index)
-        known = position < len(self._history)
-        if known and self._history[position].estimate.index == item.index:
-            self._repair(position, item)
-        elif known or (self._history and item.index < self._history[0].estimate.index):
+        if position == len(self._history):
+            self._append(item)
+        elif self._history[position].estimate.index == item.index:
+            self._revise(position, item)
+        else:
             self.expired += 1
             return []
-        else:
-            self._append(item)
-            self._trim(item.t1)
-            position = len(self._history) - 1
-        return [self._state(self._history[position])]
+        events = self._filter_to(position)
+        entry = self._history[position]
+        assert entry.judged is not None
+        state = self._state(entry, entry.judged)
+        self._trim(item.t1)
+        return [state, *events]
 
     def flush(self) -> Sequence[Message]:
-        return []
+        """Events of late revisions; then, where it was asked for, everything smoothed by all."""
+        out: list[Message] = [*self._filter_to(len(self._history) - 1)]
+        rule = self._config.rule
+        if not self._all or not isinstance(rule, Smoother):
+            return out
+        past: _Judged | None = None
+        smooth = rule.both_ways([entry.input for entry in self._all])
+        for entry, filtered in zip(self._all, smooth, strict=True):
+            past = self._judge(entry, filtered, past)
+            out.append(replace(self._state(entry, past), smoothed=True))
+            out += [self._event(entry, event, smoothed=True) for event in past.decided.events]
+        return out
+
+    def stale(self, t: float) -> EmotionState | None:
+        """What is left to say at `t`, when no window has come for a while; None: none ever came.
+
+        Every label is unsure, and fades as the filter forgets. Nothing is changed by asking.
+        """
+        last = self._history[-1] if self._history else None
+        if last is None or last.judged is None:
+            return None
+        nothing = replace(last.input, t=t, seen=False)
+        faded = self._config.rule.step(last.judged.filtered, nothing)
+        none = np.zeros_like(last.judged.sure)
+        judged = replace(last.judged, filtered=faded, sure=none, unclear=False)
+        return replace(self._state(last, judged), t=t, reasons=("stale",), complete=False)
 
     def _append(self, estimate: EmotionEstimate) -> None:
-        past = self._history[-1] if self._history else None
-        self._history.append(self._filter(past, estimate))
-
-    def _repair(self, position: int, estimate: EmotionEstimate) -> None:
-        """Put a revised estimate in its place and filter what came after it again."""
-        later = [past.estimate for past in self._history[position + 1 :]]
-        del self._history[position:]
-        for each in (estimate, *later):
-            self._append(each)
-
-    def _filter(self, past: _Filtered | None, estimate: EmotionEstimate) -> _Filtered:
-        variance = np.asarray(estimate.variance, np.float64)
-        weight = 1.0 / variance
-        logit = np.asarray(estimate.logit, np.float64)
-        if past is None or self._config.tau == 0:
-            return _Filtered(estimate, weight, weight * logit, weight * variance)
-        decay = math.exp(-(estimate.t1 - past.estimate.t1) / self._config.tau)
-        return _Filtered(
-            estimate,
-            decay * past.weight + weight,
-            decay * past.weighted_logit + weight * logit,
-            decay * past.weighted_variance + weight * variance,
+        view, said = self._gate.view(estimate), _said(estimate)
+        if not view.blind:
+            self._trust.push(said)
+            self._typical.add(said.variance)
+        trusted = self._trust.verdict.trusted
+        weighs = trusted and not self._config.constant
+        entry = _Entry(
+            estimate, view, trusted, None if weighs else self._typical.value(said.variance)
         )
+        self._history.append(entry)
+        if self._config.both_ways:
+            self._all.append(entry)
+
+    def _revise(self, position: int, estimate: EmotionEstimate) -> None:
+        """Put a revised estimate in its place; it and what came after it are filtered again."""
+        entry = self._history[position]
+        entry.estimate, entry.view = estimate, self._gate.view(estimate)
+        for each in self._history[position:]:
+            each.judged = None
+
+    def _filter_to(self, position: int) -> list[EmotionEvent]:
+        """Filter what has to be up to `position`; events that changed by it."""
+        changed: list[EmotionEvent] = []
+        past = self._base.judged if self._base else None
+        for entry in self._history[: position + 1]:
+            if entry.judged is None:
+                filtered = self._config.rule.step(past.filtered if past else None, entry.input)
+                entry.judged = self._judge(entry, filtered, past)
+                changed += self._changes(entry, entry.judged.decided.events)
+            past = entry.judged
+        return changed
+
+    def _judge(self, entry: _Entry, filtered: Filtered, past: _Judged | None) -> _Judged:
+        mean, variance = filtered.mean, filtered.variance
+        clear = self._gate.clear(mean, variance, past.sure if past else None)
+        sure = clear & ~entry.view.barred
+        t = entry.estimate.t1
+        decided = decide(self._decisions, past.decided if past else None, t, mean, sure)
+        unclear = not clear[self._gate.likeliest(mean, variance)]
+        return _Judged(filtered, sure, decided, unclear)
+
+    def _changes(self, entry: _Entry, events: tuple[Event, ...]) -> list[EmotionEvent]:
+        """What has to be told so that a reader knows `events`, and no others, of this window."""
+        before = {(event.kind, event.label): event for event in entry.told}
+        after = {(event.kind, event.label): event for event in events}
+        entry.told = events
+        gone = [event for key, event in before.items() if key not in after]
+        new = [event for key, event in after.items() if key not in before]
+        return [
+            *(self._event(entry, event, withdrawn=True) for event in gone),
+            *(self._event(entry, event) for event in new),
+        ]
+
+    def _event(
+        self, entry: _Entry, event: Event, *, withdrawn: bool = False, smoothed: bool = False
+    ) -> EmotionEvent:
+        name = entry.estimate.labels[event.label]
+        peak = _sigmoid(event.peak)
+        times = (event.t, event.onset, event.peak_t)
+        return EmotionEvent(self.person, event.kind, name, *times, peak, withdrawn, smoothed)
 
     def _trim(self, t: float) -> None:
+        """Drop what is too old to be revised, as far as it has been filtered."""
         while len(self._history) > 1 and self._history[0].estimate.t1 < t - HISTORY_S:
-            self._history.pop(0)
+            if self._history[0].judged is None:
+                return
+            self._base = self._history.pop(0)
 
-    def _state(self, filtered: _Filtered) -> EmotionState:
-        estimate = filtered.estimate
-        mean = filtered.weighted_logit / filtered.weight
-        variance = filtered.weighted_variance / filtered.weight
-        blind = self._blind(estimate.evidence)
+    def _state(self, entry: _Entry, judged: _Judged) -> EmotionState:
+        estimate, filtered = entry.estimate, judged.filtered
+        reasons: set[Reason] = {*entry.view.reasons}
+        if judged.unclear:
+            reasons.add("variance_high")
         labels = {
-            name: self._label(float(m), float(v), float(threshold), blind is not None)
-            for name, m, v, threshold in zip(
-                estimate.labels, mean, variance, self._threshold_logits, strict=True
+            name: _label(*each)
+            for name, *each in zip(
+                estimate.labels,
+                filtered.mean.tolist(),
+                filtered.variance.tolist(),
+                judged.sure.tolist(),
+                judged.decided.present.tolist(),
+                strict=True,
             )
         }
         return EmotionState(
@@ -149,63 +245,27 @@ class SmoothStage:
             index=estimate.index,
             revision=estimate.revision,
             labels=labels,
-            reason=blind or self._reason(estimate.evidence, labels),
+            reasons=in_order(reasons),
             complete=estimate.complete,
+            variance_trusted=entry.trusted,
         )
 
-    def _label(self, mean: float, variance: float, threshold: float, blind: bool) -> LabelState:
-        sd = math.sqrt(variance)
-        status: Status = "active" if mean >= threshold else "inactive"
-        if (
-            blind
-            or sd > self._config.max_sd
-            or abs(mean - threshold) < self._config.min_margin * sd
-        ):
-            status = "unsure"
-        return LabelState(
-            probability=_sigmoid(mean / math.sqrt(1 + math.pi * variance / 8)),
-            variance=variance,
-            interval=(_sigmoid(mean - sd), _sigmoid(mean + sd)),
-            status=status,
-        )
 
-    def _has_face(self, evidence: Evidence) -> bool:
-        return evidence.face >= self._config.min_face
-
-    def _speaks(self, evidence: Evidence) -> bool:
-        return evidence.speech >= self._config.min_speech or evidence.words > 0
-
-    def _blind(self, evidence: Evidence) -> Reason | None:
-        """The reason when there is nothing at all to go by.
-
-        Sound alone counts when somebody said words in it (where words are transcribed): much that
-        passes for speech is none.
-        """
-        heard = evidence.words > 0 if "words" in self._config.expected else self._speaks(evidence)
-        if self._has_face(evidence) or heard:
-            return None
-        return "no_face" if "face" in self._config.expected else "no_speech"
-
-    def _reason(self, evidence: Evidence, labels: dict[str, LabelState]) -> Reason | None:
-        """What makes the estimate weaker than it could be."""
-        likeliest = max(labels.values(), key=lambda label: label.probability)
-        if likeliest.status == "unsure":
-            return "variance_high"
-        if "face" in self._config.expected and not self._has_face(evidence):
-            return "no_face"
-        if self._config.expected - {"face"} and not self._speaks(evidence):
-            return "no_speech"
-        return None
+def _said(estimate: EmotionEstimate) -> Estimate:
+    logit, variance = (np.asarray(x, np.float64) for x in (estimate.logit, estimate.variance))
+    return Estimate(estimate.t1, logit, variance)
 
 
-def warming_up(person: str) -> EmotionState:
-    """The state before the first window: nothing can be said yet."""
-    return EmotionState(person, 0.0, -1, 0, {}, "warming_up", False)
+def _label(mean: float, variance: float, sure: bool, present: bool) -> LabelState:
+    sd = math.sqrt(variance)
+    status: Status = "unsure" if not sure else "active" if present else "inactive"
+    return LabelState(
+        probability=_sigmoid(mean / math.sqrt(1 + math.pi * variance / 8)),
+        variance=variance,
+        interval=(_sigmoid(mean - sd), _sigmoid(mean + sd)),
+        status=status,
+    )
 
 
 def _sigmoid(x: float) -> float:
     return 1 / (1 + math.exp(-x)) if x >= 0 else math.exp(x) / (1 + math.exp(x))
-
-
-def _logit(p: Float64) -> Float64:
-    return np.log(p) - np.log1p(-p)

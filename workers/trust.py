@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from workers.filters import Estimate, Float64
+from workers.filters import SMALLEST, Estimate, Float64
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,7 @@ class TrustTest:
         self._config = config or TrustConfig()
         self._waiting: deque[Estimate] = deque()
         self._pairs: deque[tuple[float, Float64, Float64]] = deque()
-        self._verdict = UNDECIDED
+        self.verdict = UNDECIDED
         self._decided = -np.inf
 
     def push(self, new: Estimate) -> Verdict:
@@ -69,8 +69,8 @@ class TrustTest:
         while self._pairs and self._pairs[0][0] < new.t - config.memory:
             self._pairs.popleft()
         if new.t - self._decided >= config.every:
-            self._verdict, self._decided = self._judge(), new.t
-        return self._verdict
+            self.verdict, self._decided = self._judge(), new.t
+        return self.verdict
 
     def _judge(self) -> Verdict:
         if not self._pairs:
@@ -83,6 +83,28 @@ class TrustTest:
         )
         error = float((self._config.window / seconds) ** 0.5)
         return Verdict(correlation > self._config.sigmas * error, correlation, error)
+
+
+class Typical:
+    """The variance that takes the place of one that is not trusted: the geometric mean, per label,
+    of what the model said of a person so far, the last ``LONGEST`` windows foremost.
+    """
+
+    LONGEST = 1200
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._log: Float64 | float = 0.0
+
+    def add(self, variance: Float64) -> None:
+        """(C,) of the newest estimate."""
+        self._count = min(self._count + 1, self.LONGEST)
+        log = np.log(np.maximum(variance, SMALLEST))
+        self._log = self._log + (log - self._log) / self._count
+
+    def value(self, otherwise: Float64) -> Float64:
+        """(C,) variance; `otherwise` where nothing was added yet."""
+        return np.asarray(np.exp(self._log)) if self._count else otherwise
 
 
 def _rank_correlation(a: Float64, b: Float64) -> float:
