@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from workers.evidence import TimedWord, main_track, recent_of, share_of
+from workers.evidence import TimedWord, main_track, recent_of, recent_words, share_of
 from workers.messages import (
     END,
     MODALITIES,
@@ -219,6 +219,9 @@ class AlignStage:
     def _revise(self, window: AlignedWindow, in_time: bool) -> AlignedWindow:
         words, mask = self._words_of(window.t0, window.t1)
         gaps = self._gaps_in(window.t0, window.t1)
+        recent = window.evidence.recent
+        if recent is not None:
+            recent = replace(recent, words=recent_words(window.t1, self._words))
         return replace(
             window,
             revision=window.revision + 1,
@@ -228,6 +231,7 @@ class AlignStage:
                 window.evidence,
                 words=len(words),
                 gaps=gaps,
+                recent=recent,
                 unknown_words=int((~mask).sum()),
                 asr_lag=0.0,
             ),

@@ -37,12 +37,17 @@ def recent_of(
     chosen = [each.quality for t, each in main_track(frames) or () if t >= begin]
     return Recent(
         speech=share_of(_end_of(voice, share)),
-        words=sum(begin < word.t1 <= window.t1 for word in words),
+        words=recent_words(window.t1, words),
         face=share_of(_end_of(face, share)),
         several=sum(len(frame.faces) > 1 for frame in late) / max(1, len(late)),
         width=float(np.median([each.width for each in chosen])) if chosen else None,
         brightness=float(np.median([each.brightness for each in chosen])) if chosen else None,
     )
+
+
+def recent_words(t: float, words: Iterable[TimedWord]) -> int:
+    """Words that ended in the last second before `t`."""
+    return sum(t - RECENT_S < word.t1 <= t for word in words)
 
 
 def share_of(mask: Bool) -> float:

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from workers.messages import Bool, EmotionEstimate, Evidence, Modality, Recent
+from workers.messages import Bool, EmotionEstimate, Evidence, Float32, Modality, Recent
 from workers.states import REASONS, Reason
 
 Float64 = NDArray[np.float64]
@@ -51,7 +51,7 @@ class GateConfig:
     max_unknown: float = 0.5
     """Share of words that the text encoder does not know."""
     max_novelty: float = 0.0
-    """0 is what 99 % of validation data do not exceed."""
+    """0 is what 99 % of held out training data do not exceed, in each modality."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +81,7 @@ class Gate:
         evidence = estimate.evidence
         blind = self._blind(evidence)
         conflict = self._conflict(estimate)
-        novel = not blind and (estimate.novelty or 0.0) > self._config.max_novelty
+        novel = not blind and _largest(estimate.novelty) > self._config.max_novelty
         reasons = {*self._missing(evidence), *self._weaker(evidence)}
         if novel:
             reasons.add("out_of_domain")
@@ -159,6 +159,10 @@ class Gate:
         highest_low = np.where(known, logit - half, -np.inf).max(axis=0)
         lowest_high = np.where(known, logit + half, np.inf).min(axis=0)
         return np.asarray((highest_low > self._thresholds) & (lowest_high < self._thresholds))
+
+
+def _largest(novelty: Float32 | None) -> float:
+    return 0.0 if novelty is None else float(novelty.max(initial=0.0))
 
 
 def in_order(reasons: frozenset[Reason] | set[Reason]) -> tuple[Reason, ...]:

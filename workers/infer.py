@@ -153,6 +153,7 @@ def _estimate(
         evidence=window.evidence,
         complete=window.complete,
         modality_logit=of_row(prediction.modality_logit),
+        novelty=of_row(prediction.novelty),
     )
 
 

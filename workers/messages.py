@@ -317,8 +317,8 @@ class EmotionEstimate:
     complete: bool
     modality_logit: Float32 | None = None
     """(M, C) what each modality alone says; NaN where it is absent. None: not told apart."""
-    novelty: float | None = None
-    """How unlike the training data the window is: 0 as 99 % of validation data; None: unknown."""
+    novelty: Float32 | None = None
+    """(M,) 0 for a sequence as 99 % of the training data; None: unknown."""
 
 
 Data = (
