@@ -18,7 +18,11 @@ from typing import Any
 from stream.decode import Decoder
 from stream.errors import MediaError
 from stream.media import Request
+from workers.child_limits import limit_child
 from workers.messages import AudioChunk, Gap, Message, Progress, VideoFrame
+
+MEMORY = 8 * 2**30
+"""Bytes of address space; pictures of 8K with their references take less than 2 GiB."""
 
 
 def header(message: Message) -> dict[str, Any]:
@@ -59,6 +63,7 @@ def decode(connection: Connection, request: Request) -> None:
 
 def main(arguments: list[str]) -> int:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides when to stop
+    limit_child(memory=MEMORY, files=64)
     descriptor, request = arguments
     with Connection(int(descriptor)) as connection:
         try:

@@ -29,6 +29,7 @@ from stream.metrics import Metrics
 from stream.recorder import Recorder
 from stream.sections import TlsConfig
 from stream.smoothing import BASELINES
+from workers.child_limits import keep_no_core
 
 log = logging.getLogger(__name__)
 
@@ -201,6 +202,7 @@ async def _run(config: ServeConfig, listening: socket.socket, *, open_page: bool
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line."""
     args = parse_args(arguments)
+    keep_no_core()
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     config = read_config(args)
     if config.tls is not None:

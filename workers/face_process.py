@@ -27,6 +27,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from workers.child_limits import keep_no_core
 from workers.face_features import BLENDSHAPES, FoundFace, describe
 
 REFUSING_PROXY = "http://127.0.0.1:9"
@@ -178,6 +179,7 @@ def serve(connection: socket.socket, landmarker: Landmarker) -> None:
 
 def main(arguments: list[str]) -> int:
     """Run the child on `arguments` FD, MODEL, NUM_FACES, MIN_CONFIDENCE while stdin is open."""
+    keep_no_core()
     descriptor, model, num_faces, min_confidence = arguments
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which closes us
     threading.Thread(target=_end_with_parent, daemon=True).start()
