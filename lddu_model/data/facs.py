@@ -22,11 +22,11 @@ from lddu_model.errors import DataError
 from lddu_model.spec import Bool, Float32
 
 SAMPLES_PER_PERSON = 8
-PLAIN = 0.4
+PLAIN = 0.5
 """Share of sequences without any emotion."""
 BLENDED = 0.12
 """Share of the emotional sequences that show two."""
-TALKING = 0.55
+TALKING = 0.65
 STILL = 0.06
 """Share of sequences without any movement, as of photographs."""
 WEAKEST = 0.35

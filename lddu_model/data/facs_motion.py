@@ -116,7 +116,7 @@ class MovingFace:
             for shape, most in VISEMES[viseme].items():
                 for name in sides(shape):
                     self.add(name, most * strength)
-        if rng.random() < 0.7:
+        if rng.random() < 0.8:
             brows = ("browDown",) if rng.random() < 0.4 else ("browInnerUp", "browOuterUp")
             held = rng.uniform(0.0, 0.9)
             beat = held + (1 - held) * np.clip(wander(self.steps, rng), 0, 2) / 2
