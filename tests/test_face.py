@@ -21,6 +21,7 @@ from tests.drawn_face import Image, face, scene
 from workers import face_process
 from workers.face import (
     BLENDSHAPES,
+    FEATURE_NAMES,
     MEASURED,
     FaceEngine,
     FaceInputError,
@@ -28,8 +29,9 @@ from workers.face import (
     FoundFace,
     Tracker,
 )
-from workers.face_features import measure_quality, pose_of
+from workers.face_features import SPEAKING, UNHEARD, measure_quality, pose_of
 from workers.messages import END, Face, FaceFrame, FaceQuality, Gap, Message, Progress, VideoFrame
+from workers.neutral import USUAL
 
 YAW, PITCH, ROLL = (MEASURED.index(name) for name in ("yaw", "pitch", "roll"))
 
@@ -277,6 +279,23 @@ def test_two_people_keep_their_tracks(engine: FaceEngine, shared: Path) -> None:
     assert all(len(sides) == 1 for sides in side.values()), side
     assert {True} in side.values()
     assert {False} in side.values()
+
+
+def test_a_face_is_compared_with_what_it_was_before(engine: FaceEngine, shared: Path) -> None:
+    """Of a real face: measured as found, then less the median of the pictures before."""
+    stage = FaceStage("p", engine)
+    clip = shared / "media/talking/videoretalking_face_1.mp4"
+    seen = [(t, look(stage, t, image)[0].features) for t, image in frames(clip, 4.0)]
+    rows = np.stack([row for _, row in seen])
+    assert rows.shape == (len(seen), len(FEATURE_NAMES)) and len(seen) > 12
+    shapes, relative = rows[:, : len(BLENDSHAPES)], rows[:, len(MEASURED) : -2]
+    np.testing.assert_allclose(relative[0], shapes[0] - USUAL, atol=1e-6)
+    known = rows[:, FEATURE_NAMES.index("neutral known")]
+    assert known[0] == 0 and (np.diff(known) >= 0).all() and known[-1] > 0.45
+    assert (rows[:, SPEAKING] == UNHEARD).all()
+    usual = np.abs(shapes[-8:] - USUAL).mean()
+    assert np.abs(relative[-8:]).mean() < 0.8 * usual, "it is nearer to itself than to others"
+    assert not seen[-1][1].flags.writeable
 
 
 def place(x: float, y: float, width: float) -> FoundFace:
