@@ -71,8 +71,8 @@ class Pace:
 
 def open_recording(path: str | os.PathLike[str], config: ReplayConfig) -> Media:
     """Open what purpose and consent allow. Raises ``ConsentError`` and ``MediaError``."""
-    consent, words = config.consent, config.analysis.words
-    if not (consent.face or consent.voice or (consent.words and words)):
+    consent = config.within(config.consent)
+    if not consent.any:
         raise ConsentError(
             "consent allows neither face nor voice nor words: nothing can be analysed",
             hint="set consent.face, consent.voice or consent.words to what the recorded"
@@ -82,7 +82,7 @@ def open_recording(path: str | os.PathLike[str], config: ReplayConfig) -> Media:
         path,
         fps=config.analysis.frames_per_second,
         max_width=config.analysis.max_width,
-        audio=consent.voice or (consent.words and words),
+        audio=consent.voice or consent.words,
         video=consent.face,
     )
 
@@ -102,17 +102,13 @@ async def analyze_recording(
     real time under the policies of a live call.
     """
     pace = Pace() if paced else None
+    consent = config.within(config.consent)
     session = Session(
         media.name,
         media.person,
         config,
-        config.consent,
-        expected_modalities(
-            config.consent,
-            audio=media.has_audio,
-            video=media.has_video,
-            words=config.analysis.words,
-        ),
+        consent,
+        expected_modalities(consent, audio=media.has_audio, video=media.has_video),
         engines,
         engines.threads,
         Flow.LIVE if paced else Flow.LOSSLESS,

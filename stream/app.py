@@ -58,6 +58,7 @@ def build(
     app.router.add_get("/api/config", server.config)
     app.router.add_post("/api/offer", server.offer)
     app.router.add_delete("/api/sessions/{id}", server.hang_up)
+    app.router.add_post("/api/sessions/{id}/withdraw", server.withdraw)
     app.router.add_get("/api/sessions/{id}/events", server.events)
     app.router.add_get("/healthz", server.health)
     app.router.add_get("/metrics", server.metrics)
@@ -89,7 +90,6 @@ class Server:
     async def config(self, request: web.Request) -> web.Response:
         self._gate.admit(request.headers.get("Authorization"))
         config = self._config
-        words = ["words"] if config.analysis.words else []
         return web.json_response(
             {
                 "schema": SCHEMA,
@@ -105,7 +105,7 @@ class Server:
                 "analysis_fps": config.analysis.frames_per_second,
                 "window_s": config.window.width,
                 "hop_s": config.window.hop,
-                "modalities": ["face", "voice", *words],
+                "modalities": config.modalities,
             }
         )
 
@@ -144,6 +144,10 @@ class Server:
     async def hang_up(self, request: web.Request) -> web.Response:
         self._call(request).hang_up("left")
         return web.Response(status=204)
+
+    async def withdraw(self, request: web.Request) -> web.Response:
+        """Consent is taken back: the call ends at once and leaves nothing but a receipt."""
+        return web.json_response(await self._calls.withdraw(self._call(request)))
 
     async def events(self, request: web.Request) -> web.WebSocketResponse:
         call = self._call(request)

@@ -86,7 +86,7 @@ class AuditLog:
     ) -> Head:
         entry: Entry = {
             "n": last.number + 1,
-            "at": datetime.now(UTC).isoformat(timespec="milliseconds"),
+            "at": now_iso(),
             "event": event,
             "session": session,
             "data": data,
@@ -105,6 +105,11 @@ class AuditLog:
         head = Head(entry["n"], entry["hash"])
         _replace(head_path(self.path), f"{head.number} {head.hash}\n")
         return head
+
+
+def now_iso() -> str:
+    """The time in UTC, to the millisecond (ISO 8601)."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
 def canonical(entry: Entry) -> bytes:

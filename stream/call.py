@@ -61,6 +61,9 @@ class Call:
         """Whoever has it may read and end the call."""
         self.readers = 0
         self._recorder = recorder
+        self.finished = asyncio.Event()
+        """Set when nothing of the call is left, but its record where one is kept."""
+        self._graph: asyncio.Task[None] | None = None
         self._over: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._tasks: asyncio.TaskGroup | None = None
         self._channels: set[asyncio.Task[None]] = set()
@@ -70,6 +73,14 @@ class Call:
         """End the call; ``run`` returns soon."""
         if not self._over.done():
             self._over.set_result(reason)
+
+    def withdraw(self) -> None:
+        """End the call at once: nothing more is told than its end."""
+        self.peer.finish()
+        self.session.abandon("withdrawn")
+        if self._graph is not None:
+            self._graph.cancel()
+        self.hang_up("withdrawn")
 
     def tally(self) -> Tally:
         graph, peer = self.session.graph, self.peer
@@ -84,6 +95,7 @@ class Call:
         try:
             async with asyncio.TaskGroup() as self._tasks:
                 graph = self._tasks.create_task(self.session.run(), name=f"session {self.id}")
+                self._graph = graph
                 self._tasks.create_task(self._observe(observe), name=f"observe {self.id}")
                 recording = self._tasks.create_task(self._record(), name=f"record {self.id}")
                 reason = await self._wait_over()

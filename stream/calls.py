@@ -5,8 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
+from dataclasses import asdict
+from typing import Any
 
 from stream.access import ANYBODY, Grant
+from stream.audit import AuditBroken, AuditError, AuditLog, now_iso
 from stream.call import BusyError, Call
 from stream.config import CONSENT_VERSION, Consent, ServeConfig
 from stream.engines import Engines
@@ -52,11 +55,13 @@ class Calls:
         engines: Engines,
         metrics: Metrics,
         recorder: Recorder | None = None,
+        audit: AuditLog | None = None,
     ) -> None:
         self._config = config
         self._engines = engines
         self._metrics = metrics
         self._recorder = recorder
+        self._audit = audit
         self._calls: dict[str, Call] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._people = 0
@@ -99,12 +104,16 @@ class Calls:
 
         Raises ``ConsentError``, ``OfferError`` and ``BusyError``.
         """
+        consent = self._config.within(consent)
         check_consent(purpose, consent, self._config)
         kinds = offered(offer)
         self._check_room(grant.room, network(address))
         call = self._new_call(kinds, consent, grant, network(address))
         self._calls[call.id] = call
         try:
+            if self._audit is not None:  # before anything is received
+                given = consent.model_dump()
+                await self._audit.note("consent", call.id, consent=given, purpose=purpose)
             answer = await call.peer.answer(offer)
         except BaseException:
             del self._calls[call.id]
@@ -114,6 +123,21 @@ class Calls:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return call, answer
+
+    async def withdraw(self, call: Call) -> dict[str, Any]:
+        """End a call at once and erase all that is left of it; the receipt.
+
+        Raises ``RecordError``, ``AuditError``.
+        """
+        call.withdraw()
+        await call.finished.wait()
+        erased = [] if self._recorder is None else await self._recorder.erase(call.id)
+        parts = [asdict(part) for part in erased]
+        receipt: dict[str, Any] = {"session": call.id, "at": now_iso(), "erased": parts}
+        if self._audit is not None:
+            entry = await self._audit.note("erased", call.id, by="person", erased=parts)
+            receipt["audit"] = {"n": entry.number, "hash": entry.hash}
+        return receipt
 
     def _check_room(self, room: str, address: str) -> None:
         """Raise ``BusyError`` when the server, the room or the address has all its calls."""
@@ -146,11 +170,8 @@ class Calls:
         self, kinds: frozenset[Kind], consent: Consent, grant: Grant, address: str
     ) -> Call:
         config = self._config
-        words = config.analysis.words
-        expected = expected_modalities(
-            consent, audio="audio" in kinds, video="video" in kinds, words=words
-        )
-        agreed = expected_modalities(consent, audio=True, video=True, words=words)
+        expected = expected_modalities(consent, audio="audio" in kinds, video="video" in kinds)
+        agreed = expected_modalities(consent, audio=True, video=True)
         needed: set[Kind] = {"video" if name == "face" else "audio" for name in agreed}
         self._people += 1
         person = f"p{self._people}"
@@ -188,7 +209,17 @@ class Calls:
         finally:
             self._metrics.ended(call.tally(), how)
             del self._calls[call.id]
+            call.finished.set()
+            await self._note_end(call, how)
             log.info("call of %s ended: %s", call.person, how)
+
+    async def _note_end(self, call: Call, how: str) -> None:
+        if self._audit is None:
+            return
+        try:
+            await self._audit.note("ended", call.id, how=how)
+        except (AuditError, AuditBroken) as error:
+            log.error("the end of a call is not in the audit log: %s", type(error).__name__)
 
 
 class _LateSink:

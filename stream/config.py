@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import Field, ValidationError, model_validator
 
 from stream.errors import ConfigError
+from stream.purpose import Purpose, objection
 from stream.sections import (
     AccessConfig,
     LimitsConfig,
@@ -20,12 +21,10 @@ from stream.sections import (
     TurnConfig,
 )
 from stream.smoothing import GateConfig, SmoothingConfig
+from workers.messages import MODALITIES, Modality
 
 CONSENT_VERSION = "2"
 """Changes whenever the text that people agree to changes."""
-
-Purpose = Literal["self_view", "research", "personal_training", "media_analysis", "medical_safety"]
-"""What the estimates are for. Work and school are no choices: the law forbids it there."""
 
 
 class Consent(Section):
@@ -85,12 +84,44 @@ class StreamConfig(Section):
     """What live, replay and preparation share."""
 
     purpose: Purpose = "self_view"
+    purpose_reference: Annotated[str, Field(max_length=200)] | None = None
+    """The document that justifies a purpose; ``medical_safety`` needs one."""
+    text_only: bool = False
+    """Only what is said is looked at, never face or voice."""
     model: ModelConfig = ModelConfig()
     device: DeviceConfig = DeviceConfig()
     window: WindowConfig = WindowConfig()
     analysis: AnalysisConfig = AnalysisConfig()
     smoothing: SmoothingConfig = SmoothingConfig()
     gate: GateConfig = GateConfig()
+
+    @property
+    def modalities(self) -> tuple[Modality, ...]:
+        """Those that are looked at, where people agree to it."""
+        words: tuple[Modality, ...] = ("words",) if self.analysis.words else ()
+        return words if self.text_only else ("face", "voice", *words)
+
+    @property
+    def private(self) -> bool:
+        """Whether estimates are shown to the person alone and are not kept."""
+        return False
+
+    def within(self, consent: Consent) -> Consent:
+        """`consent` without what is not looked at anyway."""
+        looked: dict[str, bool] = {
+            name: getattr(consent, name) and name in self.modalities for name in MODALITIES
+        }
+        return consent.model_copy(update=looked)
+
+    @model_validator(mode="after")
+    def _allowed(self) -> Self:
+        text_only, private = self.text_only, self.private
+        why = objection(self.purpose, self.purpose_reference, text_only=text_only, private=private)
+        if why is not None:
+            raise ValueError(why)
+        if not self.modalities:
+            raise ValueError("'text_only' needs 'analysis.words'")
+        return self
 
 
 class WhipConfig(Section):
@@ -112,7 +143,20 @@ class ServeConfig(StreamConfig):
     whip: WhipConfig | None = None
     record: RecordConfig | None = None
     """None: nothing is written anywhere."""
+    audit: str | None = None
+    """File of the audit log; none: in the folder of ``[record]``, if there is one."""
     max_sessions: Annotated[int, Field(ge=1)] = 8
+
+    @property
+    def private(self) -> bool:
+        return self.record is None and self.whip is None
+
+    @property
+    def audit_file(self) -> Path | None:
+        """Where the audit log is; None: there is none."""
+        if self.audit is not None:
+            return Path(self.audit)
+        return None if self.record is None else Path(self.record.folder) / "audit.log"
 
 
 class ReplayConfig(StreamConfig):
@@ -249,5 +293,6 @@ def _explain(error: ValidationError, where: str) -> str:
                 *(item["input"] if isinstance(item["input"], dict) else ()),
             }
             got = "" if secret else f", got {item['input']!r}"
-            problems.append(f"'{key}': {item['msg']}{got}")
+            where_in = f"'{key}': " if key else ""
+            problems.append(f"{where_in}{item['msg'].removeprefix('Value error, ')}{got}")
     return f"configuration {where}: " + "; ".join(problems)

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
+from stream.audit import AuditBroken, AuditError
 from stream.call import BusyError
 from stream.errors import ConsentError, StreamError
 from stream.limits import OfferError, Rate, TooLargeError
@@ -42,6 +43,8 @@ STATUS: tuple[tuple[type[StreamError], int], ...] = (
     (TooLargeError, 413),
     (OfferError, 400),
     (BusyError, 503),
+    (AuditError, 503),
+    (AuditBroken, 503),
 )
 HINTS = {
     404: "the address is wrong, or what it named is over",

@@ -15,10 +15,12 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
+from stream.audit import AuditBroken, AuditLog
 from stream.errors import ConfigError
 from stream.record_files import (
     ARTEFACTS,
@@ -156,8 +158,9 @@ class SessionWriter:
 class Recorder:
     """The folder of records of a server; use as an asynchronous context manager."""
 
-    def __init__(self, config: RecordConfig) -> None:
+    def __init__(self, config: RecordConfig, audit: AuditLog | None = None) -> None:
         self.config = config
+        self._audit = audit
         self.counts: Counter[str] = Counter()
         """``started`` (sessions), ``lost`` (records), ``swept`` (files)."""
         self._root = Path(config.folder)
@@ -260,12 +263,15 @@ class Recorder:
         while True:
             try:
                 await self._run(self._sweep)
-            except (RecordError, OSError, sqlite3.Error) as error:
+            except (RecordError, AuditBroken, OSError, sqlite3.Error) as error:
                 log.warning("records were not swept: %s", type(error).__name__)
             await asyncio.sleep(SWEEP_PERIOD_S)
 
     def _sweep(self) -> None:
         gone = sweep(self._root, time.time(), self.config.days.model_dump())
         self.counts["swept"] += sum(map(len, gone.values()))
+        for session, erased in gone.items() if self._audit is not None else ():
+            assert self._audit is not None
+            self._audit.append("erased", session, by="retention", erased=list(map(asdict, erased)))
         if self._index is not None:
             self._index.refresh()

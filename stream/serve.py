@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 import errno
 import gc
+import hashlib
 import logging
 import signal
 import socket
@@ -14,12 +15,14 @@ import ssl
 import sys
 import webbrowser
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from aiohttp import web
 
 from stream.app import build
+from stream.audit import AuditLog
 from stream.calls import Calls
 from stream.config import ServeConfig, load, parse_overrides, use_baseline
 from stream.engines import Engines
@@ -75,6 +78,12 @@ def read_config(args: argparse.Namespace) -> ServeConfig:
             f"host {config.host}: refusing to serve other machines without TLS",
             hint="give --tls-cert and --tls-key (browsers allow no camera without), or --host "
             "127.0.0.1",
+        )
+    stated = "purpose" in config.model_fields_set
+    if not stated and (config.whip is not None or not is_loopback(config.host)):
+        raise ConfigError(
+            "purpose is not stated: only the self view on this machine goes without",
+            hint="set purpose to what the estimates are for, e.g. --set purpose=research",
         )
     if config.access is None and not is_loopback(config.host):
         raise ConfigError(
@@ -134,9 +143,10 @@ async def serve(
     labels = tuple(engines.model.labels)
     watching = asyncio.create_task(metrics.watch_loop(), name="event loop watch")
     try:
+        audit = await _audit(config, labels)
         async with (
-            _recorder(config, metrics) as recorder,
-            Calls(config, engines, metrics, recorder) as calls,
+            _recorder(config, metrics, audit) as recorder,
+            Calls(config, engines, metrics, recorder, audit) as calls,
         ):
             app = build(config, calls, metrics, labels, loopback=is_loopback(config.host))
             runner = web.AppRunner(app, access_log=None, shutdown_timeout=2.0)
@@ -148,18 +158,41 @@ async def serve(
                 await calls.close()
             finally:
                 await runner.cleanup()
+        if audit is not None:
+            await audit.note("server_stopped")
     finally:
         watching.cancel()
         await asyncio.wait([watching])
 
 
+async def _audit(config: ServeConfig, labels: tuple[str, ...]) -> AuditLog | None:
+    """The audit log, where there is one; it says first what is served. Raises ``AuditError``."""
+    if config.audit_file is None:
+        return None
+    audit = AuditLog(config.audit_file)
+    secrets = {"access": {"token", "key"}, "whip": {"token"}, "turn": {"secret"}}
+    told = config.model_dump_json(exclude=secrets)
+    await audit.note(
+        "server_started",
+        version=metadata.version("lddu-live"),
+        configuration=hashlib.sha256(told.encode()).hexdigest(),
+        checkpoint=config.model.checkpoint or "shipped",
+        labels=list(labels),
+        purpose=config.purpose,
+        reference=config.purpose_reference,
+    )
+    return audit
+
+
 @contextlib.asynccontextmanager
-async def _recorder(config: ServeConfig, metrics: Metrics) -> AsyncIterator[Recorder | None]:
+async def _recorder(
+    config: ServeConfig, metrics: Metrics, audit: AuditLog | None
+) -> AsyncIterator[Recorder | None]:
     """What records sessions, where that is configured. Raises ``ConfigError``."""
     if config.record is None:
         yield None
         return
-    async with Recorder(config.record) as recorder:
+    async with Recorder(config.record, audit) as recorder:
         metrics.recording = recorder.counts
         yield recorder
 

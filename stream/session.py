@@ -82,16 +82,14 @@ def align_config(spec: FeatureSpec, expected: frozenset[Modality]) -> AlignConfi
     )
 
 
-def expected_modalities(
-    consent: Consent, *, audio: bool, video: bool, words: bool = True
-) -> frozenset[Modality]:
+def expected_modalities(consent: Consent, *, audio: bool, video: bool) -> frozenset[Modality]:
     """What the sources can give and the person agreed to."""
     found: set[Modality] = set()
     if video and consent.face:
         found.add("face")
     if audio and consent.voice:
         found.add("voice")
-    if audio and consent.words and words:
+    if audio and consent.words:
         found.add("words")
     return frozenset(found)
 
@@ -136,6 +134,7 @@ class Session:
             config.window.width,
             config.window.hop,
         )
+        self._refused = any(not getattr(consent, name) for name in config.modalities)
         self._now = now
         self._faces = faces
         self._hop, self._stale_after = config.window.hop, config.gate.stale_after
@@ -147,6 +146,7 @@ class Session:
         self._recording: records.RecordingRecord | None = None
         self._ended: records.EndRecord | None = None
         self._reason = "finished"
+        self._abandoned = False
 
     async def run(self) -> None:
         """Process until the input is closed and everything is through; then tell subscribers."""
@@ -159,8 +159,10 @@ class Session:
                 publishing.add_done_callback(lambda _: fading.cancel())
             reason = None
         finally:
-            self._ended = records.end(reason or self._reason)
+            self._ended = records.end(self._reason if self._abandoned else reason or self._reason)
             for subscriber in self._subscribers:
+                if self._abandoned:
+                    subscriber.take()
                 subscriber.close(self._ended)
 
     def push(self, item: AudioChunk | VideoFrame | Progress | Gap) -> None:
@@ -173,8 +175,14 @@ class Session:
 
     def close(self, reason: str = "finished") -> None:
         """No more input; `reason` is what subscribers are told at the end."""
-        self._reason = reason
+        if not self._abandoned:
+            self._reason = reason
         self.graph.close()
+
+    def abandon(self, reason: str) -> None:
+        """What was told is all: ``run``, which is then to be cancelled, tells only the end."""
+        self._reason = reason
+        self._abandoned = True
 
     def clock(self, unix_at_zero: float | None) -> None:
         """Tell subscribers where stream time 0 lies on the sender's wall clock."""
@@ -191,7 +199,7 @@ class Session:
         subscriber = Subscription(lossless=self._lossless, capacity=capacity)
         told = (self._hello, self._clock, self._recording)
         first: list[Record] = [record for record in told if record is not None]
-        first.append(records.state(warming_up(self.person), 0.0))
+        first.append(records.state(self._with_consent(warming_up(self.person)), 0.0))
         for record in first:
             subscriber.put(record)
         if self._ended is not None:
@@ -227,9 +235,11 @@ class Session:
             t, came = self._shown
             state = self.graph.smooth.stale(t + self._now() - came)
             if state is not None:
-                self._broadcast(records.state(state, self._lag(state.t)))
+                self._broadcast(records.state(self._with_consent(state), self._lag(state.t)))
 
     def _broadcast(self, record: Record) -> None:
+        if self._abandoned:
+            return
         for subscriber in self._subscribers:
             subscriber.put(record)
 
@@ -238,7 +248,7 @@ class Session:
             case EmotionState():
                 if self._now is not None:
                     self._shown = message.t, self._now()
-                return records.state(message, self._lag(message.t))
+                return records.state(self._with_consent(message), self._lag(message.t))
             case EmotionEvent():
                 return records.event(message, self._lag(message.t))
             case TranscriptSegment():
@@ -252,6 +262,10 @@ class Session:
                 return records.gap(message)
             case _:
                 raise TypeError(f"no record is made of {type(message).__name__}")
+
+    def _with_consent(self, state: EmotionState) -> EmotionState:
+        """Say where not everything was agreed to."""
+        return replace(state, reasons=(*state.reasons, "no_consent")) if self._refused else state
 
     def _lag(self, t: float) -> float:
         return 0.0 if self._now is None else self._now() - t

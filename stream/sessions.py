@@ -17,6 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from stream.audit import AuditLog, Head, now_iso
 from stream.config import ServeConfig, load
 from stream.errors import ConfigError, StreamError, run_command
 from stream.record_files import RecordError, SessionFolder, Summary, sweep
@@ -67,8 +68,9 @@ def iso(unix: float) -> str:
 class Commands:
     """One method per command; each returns the exit code."""
 
-    def __init__(self, root: Path, days: dict[str, float]) -> None:
+    def __init__(self, root: Path, days: dict[str, float], audit: AuditLog | None) -> None:
         self._root = root
+        self._audit = audit
         self._days = days
         self._index = Index(root)
         self._index.refresh()
@@ -95,6 +97,7 @@ class Commands:
                 consent = record["consent"]
         kept = {name: iso(folder.header(name).get("keep_until", 0.0)) for name in folder.files()}
         summary = summary_of(folder)
+        self._note("read", folder.session, what="show")
         print(
             json.dumps(
                 {
@@ -113,6 +116,7 @@ class Commands:
 
     def export(self, asked: argparse.Namespace) -> int:
         folder = self._existing(asked.session)
+        self._note("read", folder.session, what="export")
         lines = (json.dumps(record, ensure_ascii=False) + "\n" for record in folder.records())
         if asked.out is None:
             sys.stdout.writelines(lines)
@@ -135,15 +139,24 @@ class Commands:
         for name in names:
             erased = SessionFolder(self._root, name).erase()
             self._index.remove(name)
-            receipt = {"session": name, "at": iso(time.time()), "erased": list(map(asdict, erased))}
+            parts = list(map(asdict, erased))
+            receipt: dict[str, Any] = {"session": name, "at": now_iso(), "erased": parts}
+            head = self._note("erased", name, by="operator", erased=parts)
+            if head is not None:
+                receipt["audit"] = {"n": head.number, "hash": head.hash}
             print(json.dumps(receipt))
         return 0 if names else 1
 
     def sweep(self, _: argparse.Namespace) -> int:
         for name, erased in sweep(self._root, time.time(), self._days).items():
-            print(json.dumps({"session": name, "erased": list(map(asdict, erased))}))
+            parts = list(map(asdict, erased))
+            self._note("erased", name, by="retention", erased=parts)
+            print(json.dumps({"session": name, "erased": parts}))
         self._index.refresh()
         return 0
+
+    def _note(self, event: str, session: str, **data: Any) -> Head | None:
+        return None if self._audit is None else self._audit.append(event, session, **data)
 
     def _existing(self, name: str) -> SessionFolder:
         folder = SessionFolder(self._root, name)
@@ -169,6 +182,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """The command line."""
     asked = parse(arguments)
     root, days = asked.folder, {}
+    log = None if root is None else root / "audit.log"
     if asked.config is not None:
         config = load(ServeConfig, asked.config)
         if config.record is None:
@@ -177,9 +191,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 hint="add [record], or use --folder",
             )
         root, days = Path(config.record.folder), config.record.days.model_dump()
+        log = config.audit_file
     if not root.is_dir():
         raise ConfigError(f"there is no folder of records {root}", hint="check --folder")
-    commands = Commands(root, days)
+    audit = None if log is None or not log.exists() else AuditLog(log)
+    commands = Commands(root, days, audit)
     try:
         code: int = getattr(commands, asked.command)(asked)
     except OSError as error:

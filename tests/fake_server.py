@@ -96,6 +96,7 @@ class FakeServer:
         self.presented: list[str | None] = []
         """What came as Authorization with requests for settings and with offers."""
         self.deleted: list[str] = []
+        self.withdrawn: list[str] = []
         self.sockets: list[web.WebSocketResponse] = []
         self.url = ""
         self._peers: list[RTCPeerConnection] = []
@@ -136,6 +137,7 @@ class FakeServer:
         app.router.add_get("/api/config", self._config)
         app.router.add_post("/api/offer", self._offer)
         app.router.add_delete("/api/sessions/{id}", self._delete)
+        app.router.add_post("/api/sessions/{id}/withdraw", self._withdraw)
         app.router.add_get("/api/sessions/{id}/events", self._events)
         app.router.add_get("/healthz", self._health)
         self._runner = web.AppRunner(app, shutdown_timeout=0.1)
@@ -214,6 +216,13 @@ class FakeServer:
         assert request.headers["Authorization"] == "Bearer k1"
         self.deleted.append(request.match_info["id"])
         return web.Response(status=204)
+
+    async def _withdraw(self, request: web.Request) -> web.Response:
+        assert request.headers["Authorization"] == "Bearer k1"
+        self.withdrawn.append(request.match_info["id"])
+        erased = [{"artefact": "estimates", "bytes": 900, "lines": 7, "sha256": "0" * 64}]
+        audit = {"n": 3, "hash": "abcdef012345" + "0" * 52}
+        return web.json_response({"session": "s1", "at": "", "erased": erased, "audit": audit})
 
     async def _events(self, request: web.Request) -> web.WebSocketResponse:
         assert request.headers["Sec-WebSocket-Protocol"] == "lddu.records, k1"

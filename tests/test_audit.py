@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stream.audit import AuditBroken, AuditError, AuditLog, Head, head_path, main, verify
@@ -46,6 +46,7 @@ def test_a_whole_log_verifies(tmp_path: Path) -> None:
     assert entries[3]["previous"] == entries[2]["hash"]
 
 
+@settings(deadline=None)
 @given(st.data())
 def test_any_change_is_found(
     whole: Path, tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
@@ -65,6 +66,7 @@ def test_any_change_is_found(
         verify(path)
 
 
+@settings(deadline=None)
 @given(st.permutations(range(6)), st.integers(0, 6))
 def test_swaps_and_cuts_are_found(
     whole: Path, tmp_path_factory: pytest.TempPathFactory, order: list[int], keep: int

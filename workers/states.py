@@ -10,7 +10,6 @@ Status = Literal["active", "inactive", "unsure"]
 
 Reason = Literal[
     "failed",
-    "no_consent",
     "warming_up",
     "stale",
     "no_face",
@@ -23,6 +22,7 @@ Reason = Literal[
     "asr_lag",
     "clock_provisional",
     "variance_high",
+    "no_consent",
 ]
 """Why nothing (or not everything) can be said, in order of priority; see docs/records.md."""
 

@@ -3,7 +3,7 @@
 import { Connection, openMedia, request } from "./connection.js";
 import { otherSchema, Problem } from "./problems.js";
 import { SCHEMA, Session } from "./session.js";
-import { list, purposeText, recordText, storedText, whereText } from "./words.js";
+import { list, purposeText, receiptText, recordText, storedText, whereText } from "./words.js";
 
 const byId = (id) => document.getElementById(id);
 const form = byId("consent");
@@ -18,7 +18,8 @@ Object.defineProperty(window, "ldduStats", { get: () => session?.stats.snapshot(
 /** Show one of the three parts and bring the keyboard to its heading. */
 function show(part) {
   for (const id of ["problem", "start", "live"]) byId(id).hidden = id !== part;
-  byId("stop").hidden = part !== "live";
+  byId("stop").hidden = byId("withdraw").hidden = part !== "live";
+  if (part !== "start") byId("receipt").hidden = true;
   byId("notice").textContent = part === "live" ? NOTICE : "";
   scrollTo(0, 0);
   byId(part).querySelector("h2").focus({ preventScroll: true });
@@ -93,6 +94,20 @@ byId("stop").addEventListener("click", () => {
   end();
   form.reset();
   show("start");
+});
+byId("withdraw").addEventListener("click", async () => {
+  try {
+    const receipt = connection.withdraw();
+    end();
+    form.reset();
+    const given = await receipt;
+    byId("receipt").firstElementChild.textContent = receiptText(given);
+    byId("receipt").lastElementChild.href = `data:application/json,${encodeURIComponent(JSON.stringify(given))}`;
+    show("start");
+    byId("receipt").hidden = false;
+  } catch (error) {
+    fail(error);
+  }
 });
 byId("retry").addEventListener("click", introduce);
 addEventListener("pagehide", end);

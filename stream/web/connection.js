@@ -82,6 +82,22 @@ export class Connection {
     this.#delete();
   }
 
+  /** Take consent back: nothing is shown any more, and the server erases all. The receipt. */
+  async withdraw() {
+    const { session, key } = this;
+    this.session = null;
+    this.closed = true;
+    clearInterval(this.watch);
+    for (const track of this.stream.getTracks()) track.onended = null;
+    this.#closeSocket();
+    try {
+      if (!session) return { erased: [] };
+      return await request(`/api/sessions/${encodeURIComponent(session)}/withdraw`, { method: "POST", headers: bearer(key) });
+    } finally {
+      this.peer.close();
+    }
+  }
+
   async #negotiate(consent) {
     await this.peer.setLocalDescription();
     await this.#gathered();

@@ -9,7 +9,7 @@ const REASONS = {
   variance_high: () => "Face, voice and words give too little or contradict each other.",
   unclear: () => "No emotion stands out clearly enough.",
   stale: () => "The newest picture or sound is too old. The server may be busy.",
-  no_consent: () => "Nothing that you agreed to is left to estimate from.",
+  no_consent: () => "The estimate rests only on what you agreed to.",
   failed: () => "The analysis failed for a moment. It goes on by itself.",
   silent: () => "No new estimates arrive. The server may be busy.",
   interrupted: () => "The connection is interrupted. Trying to get it back.",
@@ -32,6 +32,8 @@ const PURPOSES = {
   personal_training: "Personal training: for you, never for your employer or school.",
   media_analysis: "Analysis of media.",
   medical_safety: "Medical or safety reasons, as agreed with you.",
+  workplace: "At work: shown to you alone, or from words alone.",
+  education: "At school: shown to you alone, or from words alone.",
 };
 
 export function purposeText(purpose) {
@@ -58,6 +60,13 @@ export function storedText(record) {
 export function recordText(record) {
   const kept = Object.entries(record).filter(([, days]) => days > 0);
   return list(kept.map(([name, days]) => `${KEPT[name] ?? name} for ${days} ${days === 1 ? "day" : "days"}`));
+}
+
+/** What was erased after consent was taken back. */
+export function receiptText({ erased, audit }) {
+  const lines = erased.reduce((n, part) => n + part.lines, 0);
+  const gone = erased.length ? `${lines} recorded lines were erased` : "nothing had been recorded";
+  return `You withdrew your consent. The session ended at once, and ${gone}.${audit ? ` Receipt ${audit.hash.slice(0, 12)}.` : ""}`;
 }
 
 const RECORDING = {
@@ -90,8 +99,9 @@ export function verdict(state, config) {
     const rest = unsure.length ? `Not sure about ${list(unsure)}.` : "";
     return { kind: "sure", text: `Looks like: ${list(active)}`, reason: [why, rest].filter(Boolean).join(" ") };
   }
-  if (state.reason || unsure.length || !labels.length) {
-    return { kind: "unsure", text: "Not sure", reason: why || reasonText("unclear", config) };
+  const partly = state.reason === "no_consent";
+  if ((state.reason && !partly) || unsure.length || !labels.length) {
+    return { kind: "unsure", text: "Not sure", reason: (!partly && why) || reasonText("unclear", config) };
   }
-  return { kind: "none", text: "Looks like: none of these", reason: "" };
+  return { kind: "none", text: "Looks like: none of these", reason: partly ? why : "" };
 }

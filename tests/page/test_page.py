@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import time
 
@@ -129,7 +130,7 @@ def test_not_sure_says_why(page: Page, server: FakeServer) -> None:
         "no_speech": "No speech heard",
         "variance_high": "too little or contradict",
         "stale": "too old",
-        "no_consent": "Nothing that you agreed to",
+        "no_consent": "No emotion stands out",
         "failed": "failed for a moment",
         "later_reason": "Reason given by the server: later_reason.",
     }
@@ -143,6 +144,32 @@ def test_not_sure_says_why(page: Page, server: FakeServer) -> None:
         assert page.locator("#verdict").get_attribute("data-kind") == "unsure"
     expect(page.locator("#verdict")).to_contain_text("No new estimates arrive", timeout=4000)
     assert row(page, "happy") == "happy – ◐ not sure"
+
+
+def test_what_was_not_agreed_to_makes_nothing_unsure(page: Page, server: FakeServer) -> None:
+    begin(page, server, ("Face",))
+    server.send(state(0, "no_consent"))
+    count(page, "state", 1)
+    assert verdict(page) == (
+        "Looks like: none of these\nThe estimate rests only on what you agreed to."
+    )
+
+
+def test_consent_is_withdrawn_with_a_receipt(page: Page, server: FakeServer) -> None:
+    begin(page, server)
+    server.send(state(0, happy="active"))
+    count(page, "state", 1)
+    page.get_by_role("button", name="Withdraw").click()
+    expect(page.get_by_role("heading", name="Before anything starts")).to_be_focused()
+    told = page.locator("#receipt")
+    expect(told).to_contain_text("7 recorded lines were erased. Receipt abcdef012345.")
+    with page.expect_download() as saving:
+        told.get_by_role("link").click()
+    assert json.loads(saving.value.path().read_text())["audit"]["n"] == 3
+    assert (server.withdrawn, server.deleted) == (["s1"], [])
+    assert page.evaluate("document.getElementById('video').srcObject") is None
+    begin(page, server)
+    expect(told).to_be_hidden()
 
 
 def test_late_revisions_do_not_turn_back_the_clock(page: Page, server: FakeServer) -> None:
