@@ -169,15 +169,17 @@ class Server:
         return socket
 
     async def health(self, request: web.Request) -> web.Response:
+        status, code = ("stopping", 503) if self._calls.closing else ("ok", 200)
         if not self._gate.is_operator(request.headers.get("Authorization")):
-            return web.json_response({"status": "ok"})
+            return web.json_response({"status": status}, status=code)
         return web.json_response(
             {
-                "status": "ok",
+                "status": status,
                 "calls": len(self._calls),
                 "uptime_s": round(time.monotonic() - self._started, 1),
                 "version": metadata.version("lddu-live"),
-            }
+            },
+            status=code,
         )
 
     async def metrics(self, request: web.Request) -> web.Response:

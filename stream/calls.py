@@ -85,6 +85,11 @@ class Calls:
         if self._tasks:
             await asyncio.wait(self._tasks)
 
+    @property
+    def closing(self) -> bool:
+        """Whether no call may begin any more."""
+        return self._closing
+
     def get(self, name: str) -> Call | None:
         return self._calls.get(name)
 

@@ -9,12 +9,11 @@ import errno
 import gc
 import hashlib
 import logging
-import signal
 import socket
 import ssl
 import sys
 import webbrowser
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,7 @@ from stream.app import build
 from stream.audit import AuditLog
 from stream.calls import Calls
 from stream.config import ServeConfig, load, parse_overrides, use_baseline
+from stream.drain import stop_on_signals
 from stream.engines import Engines
 from stream.errors import ConfigError, run_command
 from stream.guards import is_loopback
@@ -195,26 +195,6 @@ async def _recorder(
     async with Recorder(config.record, audit) as recorder:
         metrics.recording = recorder.counts
         yield recorder
-
-
-@contextlib.contextmanager
-def stop_on_signals(stop: asyncio.Event) -> Iterator[None]:
-    """SIGINT and SIGTERM set `stop`; the next one ends the process as usual."""
-    loop = asyncio.get_running_loop()
-    signals = (signal.SIGINT, signal.SIGTERM)
-
-    def on_signal() -> None:
-        stop.set()
-        for number in signals:
-            loop.remove_signal_handler(number)
-
-    for number in signals:
-        loop.add_signal_handler(number, on_signal)
-    try:
-        yield
-    finally:
-        for number in signals:
-            loop.remove_signal_handler(number)
 
 
 async def _run(config: ServeConfig, listening: socket.socket, *, open_page: bool) -> None:
