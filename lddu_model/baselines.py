@@ -149,16 +149,25 @@ FIT: Mapping[Kind, Callable[[Float32, Float32, Float32, Float32, int], Fitted]] 
 
 
 def run_baseline(config: TrainConfig, kind: Kind, pool: Pool, *, resume: bool = False) -> None:
-    """Fit on the only data set of `config`, for each seed; write predictions and reports."""
+    """Fit on the only data set of `config`, for each seed; write predictions and reports.
+
+    Logistic regression depends on no seed: it is fitted once and counts for all of them.
+    """
     runs = [config.one(seed) for seed in config.seeds] or [config]
-    for run in runs:
-        if resume and read_metrics(run.out).get("complete"):
-            continue
-        _run_one(run, kind, pool)
+    open_runs = [run for run in runs if not (resume and read_metrics(run.out).get("complete"))]
+    if kind == "logistic":
+        _run(open_runs, kind, pool)
+    else:
+        for run in open_runs:
+            _run([run], kind, pool)
     report_on(config.out, [run.out for run in runs])
 
 
-def _run_one(config: TrainConfig, kind: Kind, pool: Pool) -> None:
+def _run(runs: Sequence[TrainConfig], kind: Kind, pool: Pool) -> None:
+    """Fit once; write the same for all `runs`, which differ in their seeds."""
+    if not runs:
+        return
+    config = runs[0]
     spec, sets = load_sets(config.data, config.labels, config.modalities)
     if len(sets) != 1 or not sets[0].validation or not sets[0].test:
         raise DataError("a baseline needs one data set with validation and test samples")
@@ -173,12 +182,16 @@ def _run_one(config: TrainConfig, kind: Kind, pool: Pool) -> None:
         stacked_labels(data.validation),
         config.seed,
     )
-    folder = config.out / "evaluation" / data.name
-    test = scaled(pooled(data.test, spec, pool))
-    for name, samples, x in ((VALIDATION, data.validation, held), (TEST, data.test, test)):
-        _predictions(config, samples, found.predict(x)).save(folder / name)
-    record = _record(config, data, kind, pool, found)
-    write_text(config.out / METRICS, json.dumps(record, indent=1) + "\n")
+    parts = (
+        (VALIDATION, data.validation, held),
+        (TEST, data.test, scaled(pooled(data.test, spec, pool))),
+    )
+    said = [(name, _predictions(config, each, found.predict(x))) for name, each, x in parts]
+    for run in runs:
+        for name, predictions in said:
+            predictions.save(run.out / "evaluation" / data.name / name)
+        record = _record(run, data, kind, pool, found)
+        write_text(run.out / METRICS, json.dumps(record, indent=1) + "\n")
 
 
 def _predictions(config: TrainConfig, samples: Sequence[Sample], probability: Float) -> Predictions:

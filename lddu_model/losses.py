@@ -37,6 +37,8 @@ class LossConfig(ClassWeights):
     ranking: float = Field(default=0.3, ge=0)
     temperature: float = Field(default=0.1, gt=0)
     """Of the contrast."""
+    linear_decay: float = Field(default=0.02, ge=0)
+    """Times the squared weights of the linear reading."""
 
 
 class Evidence(Output, Protocol):
@@ -45,6 +47,10 @@ class Evidence(Output, Protocol):
     @property
     def modality_logit(self) -> Tensor:
         """(B, M, C)."""
+
+    @property
+    def deep(self) -> Tensor:
+        """(B, C)."""
 
     @property
     def mu(self) -> Tensor:
@@ -73,11 +79,11 @@ def losses(out: Evidence, target: Tensor, weight: Tensor, config: LossConfig) ->
     `target` (B, C) of 0 and 1, `weight` (C,) from ``class_weights``.
     """
     B, M, C = out.modality_logit.shape
-    fused = moderated(out.logit, out.spread)
+    deep, fused = moderated(out.deep, out.spread), moderated(out.logit, out.spread)
     alone = moderated(out.modality_logit, out.modality_spread)
     each_target = target[:, None].expand(B, M, C)
     present = out.present[..., None].expand(B, M, C)
-    terms = {"fused": cross_entropy(fused, target, weight).mean()}
+    terms = {"fused": cross_entropy(deep, target, weight).mean()}
     auxiliary = cross_entropy(alone, each_target, weight)
     terms["auxiliary"] = _mean_where(auxiliary, present)
     terms["contrast"] = contrast(out.mu, out.log_var, target, out.present, config.temperature)

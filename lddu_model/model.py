@@ -9,6 +9,7 @@ Shape legend
     reading_m            --Distribution--> mu, log_var (B, C, z)   N(mu, diag exp(log_var))
     mu, log_var          --linear-->       logit_m, spread_m (B, C)   exact: the map is linear
     all logit_m, spread_m --fuse-->        logit, spread (B, C)
+    pooled features_m --linear-->          linear (B, C)           optional, see ``linear``
     signals           --Doubt-->           doubt (B, C), doubt_m (B, M, C)
     p (1 - p) doubt                        variance (B, C), variance_m (B, M, C)
 
@@ -36,7 +37,7 @@ from torch.nn import functional
 from lddu_model.blocks import Attention, FeedForward, Layer, age
 from lddu_model.dropout import Dropout
 from lddu_model.losses import LossConfig, losses
-from lddu_model.network import Network, expected_error, sinusoids, unmasked
+from lddu_model.network import Network, cross_entropy, expected_error, sinusoids, unmasked
 from lddu_model.novelty import PROPERTIES, Novelty
 from lddu_model.spec import FeatureSpec
 
@@ -74,6 +75,10 @@ class DefaultHyper(BaseModel):
     """Where steps are counted from; ``end`` when the last one is what is asked about."""
     variance_width: int = Field(default=64, ge=0)
     """Width of the layers that doubt; 0: what is stated is the spread."""
+    linear: bool = False
+    """Whether a linear reading of each sequence's pooled features (its last step where positions
+    count from the end, else its mean) is averaged with the deep one. Each is trained by itself:
+    they err differently, and with few data that is worth more than depth."""
     quality: bool = True
     """Ablation: False hides the properties of the signals (see ``Novelty``) from all variances."""
     novelty: bool = False
@@ -105,6 +110,10 @@ class DefaultOutput(NamedTuple):
     modality_variance: Tensor
     doubt: Tensor | None
     modality_doubt: Tensor | None
+    deep: Tensor
+    """(B, C) the logit of the distributions alone."""
+    linear: Tensor | None
+    """(B, C) that of the pooled features alone."""
     mu: Tensor
     """(B, M, C, z)"""
     log_var: Tensor
@@ -148,6 +157,14 @@ class Encoder(nn.Module):
 
     def _normalised(self, features: Tensor) -> Tensor:
         return ((features - self.mean) * self.scale).clamp(-INPUT_LIMIT, INPUT_LIMIT)
+
+    def pooled(self, features: Tensor, mask: Tensor) -> Tensor:
+        """(B, D): the last valid step, or the mean of all; 0 where there is none."""
+        weight = mask.to(features.dtype)
+        if self.from_end:
+            weight = weight * (age(mask) == 0)
+        share = weight / weight.sum(dim=1, keepdim=True).clamp_min(1.0)
+        return (share[..., None] * self._normalised(features)).sum(dim=1)
 
     def forward(self, features: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """Features (B, L, D) and mask (B, L) -> states (B, L, d) and valid (B, L).
@@ -273,6 +290,10 @@ class DefaultNet(Network):
         if hyper.variance_width:
             sizes = [*[1] * count, count]
             self.doubts = nn.ModuleList(Doubt(m, labels, hyper.variance_width) for m in sizes)
+        self.linear: nn.Linear | None = None
+        if hyper.linear:
+            self.linear = nn.Linear(sum(each.dim for each in spec.modalities), labels)
+            nn.init.zeros_(self.linear.weight)
         self.interaction: nn.Module | None = None
         if hyper.interaction and count > 1:
             last = nn.Linear(hyper.latent, 1)
@@ -300,7 +321,14 @@ class DefaultNet(Network):
     def losses(
         self, out: DefaultOutput, target: Tensor, weight: Tensor, config: LossConfig
     ) -> dict[str, Tensor]:
-        return losses(out, target, weight, config)
+        terms = losses(out, target, weight, config)
+        if out.linear is not None and self.linear is not None:
+            terms["linear"] = cross_entropy(out.linear, target, weight).mean()
+            terms["total"] = terms["total"] + terms["linear"]
+            terms["total"] = (
+                terms["total"] + config.linear_decay * self.linear.weight.square().sum()
+            )
+        return terms
 
     def forward(self, features: list[Tensor], mask: list[Tensor]) -> DefaultOutput:
         if self.steps is not None:
@@ -325,6 +353,13 @@ class DefaultNet(Network):
         if self.interaction is not None:
             correction = self.interaction(together).float().squeeze(-1)
             logit = logit + correction * present.any(dim=1, keepdim=True)
+        deep, linear = logit, None
+        if self.linear is not None:
+            pooled = [
+                x.pooled(*each) for x, *each in zip(self._encoders(), features, mask, strict=True)
+            ]
+            linear = self.linear(torch.cat(pooled, dim=1)).float()
+            logit = 0.5 * (deep + linear)
         variance, modality_variance = spread.detach(), modality_spread.detach()
         doubt, modality_doubt = None, None
         if self.doubts is not None:
@@ -350,6 +385,8 @@ class DefaultNet(Network):
             modality_variance,
             doubt,
             modality_doubt,
+            deep,
+            linear,
             mu,
             log_var,
             novelty,

@@ -340,6 +340,40 @@ def test_doubt_looks_at_signals_alone() -> None:
     assert touched == {n for n in touched if n.startswith("doubts.")}
 
 
+@pytest.mark.parametrize("positions", ["start", "end"])
+def test_linear_reading_pools_and_learns_by_itself(positions: str) -> None:
+    torch.manual_seed(0)
+    net = create("default", SPEC, LABELS, {**SMALL, "linear": True, "positions": positions})
+    samples = toy_samples(12)
+    prepare_inputs(net, SPEC, samples)
+    weight = net.net.get_parameter("linear.weight")
+    with torch.no_grad():
+        weight.normal_()
+    batch, target = collate(samples, SPEC), torch.from_numpy(stacked_labels(samples))
+    out = forward(net, batch)
+    encoders = [net.net.get_submodule(f"encoders.{m}") for m in range(3)]
+    pooled = [
+        torch.stack(
+            [
+                encoder._normalised(
+                    x[row, valid[row]][-1:] if positions == "end" else x[row, valid[row]]
+                ).mean(0)
+                for row in range(len(x))
+            ]
+        )
+        for encoder, x, valid in zip(encoders, batch.features, batch.mask, strict=True)
+    ]
+    expected = torch.cat(pooled, dim=1) @ weight.T + net.net.get_parameter("linear.bias")
+    torch.testing.assert_close(out.linear, expected)
+    torch.testing.assert_close(out.logit, (out.deep + out.linear) / 2)
+    terms = net.net.losses(out, target, torch.ones(3), LossConfig(linear_decay=0))
+    terms["linear"].backward()  # type: ignore[no-untyped-call]
+    touched = {n for n, p in net.net.named_parameters() if p.grad is not None and p.grad.any()}
+    assert touched == {"linear.weight", "linear.bias"}
+    alone = create("default", SPEC, LABELS, {**SMALL, "linear": True}).predict([Sample({}, {})])
+    assert np.isfinite(alone.logit).all()
+
+
 def test_ablations_change_what_they_name() -> None:
     torch.manual_seed(0)
     net = create("default", SPEC, LABELS, {**SMALL, "interaction": False})
