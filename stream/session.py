@@ -246,7 +246,7 @@ class Session:
     def _record(self, message: Message) -> Record | None:
         match message:
             case EmotionState():
-                if self._now is not None:
+                if self._now is not None and (self._shown is None or message.t > self._shown[0]):
                     self._shown = message.t, self._now()
                 return records.state(self._with_consent(message), self._lag(message.t))
             case EmotionEvent():

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
+from pydantic import Field
 
 import workers.gate
 from lddu_model import Sample
@@ -20,11 +21,16 @@ BASELINES: tuple[FilterName, ...] = ("ema", "one_euro", "kalman_constant", "raw"
 """Filters that do not weigh estimates by the model's variance."""
 
 
+LOWEST_LEVEL = 1.0
+"""Logits between threshold and absent label, where base rate and threshold hardly differ."""
+
+
 class KalmanConfig(Section):
     tau: Seconds = 8.0
     """Seconds in which a logit forgets where it was."""
-    spread: Positive = 4.0
-    """Variance of a logit of which nothing is known."""
+    share: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.25
+    """Of the time that a label is present; with the model's base rate and threshold it gives where
+    a logit returns to and how far it goes from there."""
     shared: Fraction = 0.8
     """Share of the noise that overlapping windows have in common."""
 
@@ -34,9 +40,9 @@ class HmmConfig(Section):
 
     on: Seconds = 24.0
     off: Seconds = 8.0
-    level: Positive = 2.0
     level_variance: NotNegative = 1.0
-    temper: Positive = 0.5
+    temper: Positive = 0.2
+    """Weight of a window: those that follow share most of it."""
 
 
 class EmaConfig(Section):
@@ -54,7 +60,7 @@ class OneEuroConfig(Section):
 class SmoothingConfig(Section):
     """Filter over time, and decisions; see ``workers.smooth``."""
 
-    filter: FilterName = "kalman"
+    filter: FilterName = "hmm"
     hysteresis: NotNegative = 0.3
     """Logits above its threshold at which a label comes, and below at which it goes."""
     dwell: NotNegative = 1.0
@@ -68,11 +74,11 @@ class SmoothingConfig(Section):
 class GateConfig(Section):
     """When a label is not sure, and for what reason; see ``workers.gate``."""
 
-    min_margin: NotNegative = 0.5
+    min_margin: NotNegative = 0.75
     """Standard deviations between mean and threshold below which a label is not sure."""
     margin_hysteresis: NotNegative = 0.25
     """So much more for a label that was not sure."""
-    conflict: Positive = 1.64
+    conflict: Positive = 1.0
     """Standard deviations to each side; intervals of two modalities that do not meet conflict."""
     min_face: Fraction = 0.3
     """Share of face steps below which the reason is no_face."""
@@ -80,7 +86,7 @@ class GateConfig(Section):
     """Share of voice steps below which the reason is no_speech."""
     several_faces: Fraction = 0.5
     """Share of the last second's pictures with more than one face."""
-    min_width: Fraction = 0.08
+    min_width: Fraction = 0.1
     """Width of a face over that of the picture."""
     min_brightness: Fraction = 0.15
     """Mean luma of a face."""
@@ -123,13 +129,22 @@ def smooth_config(
 def filter_of(
     config: SmoothingConfig, window: float, thresholds: tuple[float, ...], prior: Float64
 ) -> Filter:
-    """The chosen filter for windows of `window` seconds; it returns to `prior` without news."""
+    """The chosen filter for windows of `window` seconds.
+
+    A label that is absent is where the model has it by base rate (`prior`), a present one as far
+    above its threshold: this scale is the model's own, and differs much between labels.
+    """
+    p = np.asarray(thresholds, np.float64)
+    middle = np.log(p) - np.log1p(-p)
+    level = np.maximum(middle - prior, LOWEST_LEVEL)
     match config.filter:
         case "kalman" | "kalman_constant":
-            return Kalman(base=prior, window=window, **config.kalman.model_dump())
+            tau, share = config.kalman.tau, config.kalman.share
+            base = middle - level * (1 - 2 * share)
+            spread = 4 * share * (1 - share) * level**2
+            return Kalman(tau, spread, base, config.kalman.shared, window)
         case "hmm":
-            p = np.asarray(thresholds, np.float64)
-            return TwoState(base=np.log(p) - np.log1p(-p), **config.hmm.model_dump())
+            return TwoState(base=middle, level=level, **config.hmm.model_dump())
         case "ema":
             return Ema(**config.ema.model_dump())
         case "one_euro":

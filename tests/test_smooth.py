@@ -111,7 +111,7 @@ def test_a_label_that_was_unsure_has_to_become_clearer() -> None:
     stage = SmoothStage("p1", CONFIG)
     statuses = [
         state(stage, estimate(k, x, 1.0)).labels["happy"].status
-        for k, x in enumerate((0.4, 0.6, 0.8, 0.6, 0.4))
+        for k, x in enumerate((0.6, 0.8, 1.1, 0.8, 0.6))
     ]
     assert statuses == ["unsure", "unsure", "active", "active", "unsure"]
 
@@ -278,6 +278,9 @@ def test_stale_states_fade_and_change_nothing() -> None:
     other = SmoothStage("p1", config(Kalman(tau=4.0)))
     for index in range(12):
         state(other, estimate(index, 3.0))
+    for each in (stage, other):
+        state(each, estimate(5, 2.0, revision=1))
+    assert stage.stale(20.0) is not None, "also where late words have to be worked in first"
     assert state(stage, estimate(12, 0.0)) == state(other, estimate(12, 0.0))
 
 

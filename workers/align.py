@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from workers.evidence import TimedWord, main_track, recent_of, recent_words, share_of
+from workers.evidence import TimedWord, main_track, recent_of, share_of, with_words
 from workers.messages import (
     END,
     MODALITIES,
@@ -198,7 +198,7 @@ class AlignStage:
             faces=max((len(frame.faces) for frame in frames), default=0),
             provisional=provisional or any(frame.provisional for frame in frames),
             gaps=gaps,
-            recent=recent_of(window, voice_mask, face_mask, frames, self._words),
+            recent=recent_of(window, voice_mask, frames, self._words),
             unknown_words=int((~words_mask).sum()),
             asr_lag=self._asr_lag(window.t1),
             stale=self._stale(window.t1),
@@ -221,7 +221,7 @@ class AlignStage:
         gaps = self._gaps_in(window.t0, window.t1)
         recent = window.evidence.recent
         if recent is not None:
-            recent = replace(recent, words=recent_words(window.t1, self._words))
+            recent = with_words(recent, window.t1, self._words)
         return replace(
             window,
             revision=window.revision + 1,

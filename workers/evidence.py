@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -26,28 +26,35 @@ class TimedWord:
 def recent_of(
     window: Window,
     voice: Bool,
-    face: Bool,
     frames: Sequence[FaceFrame],
-    words: Iterable[TimedWord],
+    words: Collection[TimedWord],
 ) -> Recent:
-    """The end of `window`, of whose steps `voice` and `face` are the masks; `frames` are in it."""
+    """The end of `window`; `voice` (steps,) tells where there is speech, `frames` are in it.
+
+    The face that it speaks of is the largest of late: a window that somebody else fills still uses
+    the face from before.
+    """
     begin = max(window.t0, window.t1 - RECENT_S)
     share = (window.t1 - begin) / (window.t1 - window.t0)
     late = [frame for frame in frames if frame.t >= begin]
-    chosen = [each.quality for t, each in main_track(frames) or () if t >= begin]
-    return Recent(
+    chosen = [each.quality for _, each in main_track(late) or ()]
+    found = Recent(
         speech=share_of(_end_of(voice, share)),
-        words=recent_words(window.t1, words),
-        face=share_of(_end_of(face, share)),
+        words=0,
+        unknown_words=0,
+        face=sum(bool(frame.faces) for frame in late) / max(1, len(late)),
         several=sum(len(frame.faces) > 1 for frame in late) / max(1, len(late)),
         width=float(np.median([each.width for each in chosen])) if chosen else None,
         brightness=float(np.median([each.brightness for each in chosen])) if chosen else None,
     )
+    return with_words(found, window.t1, words)
 
 
-def recent_words(t: float, words: Iterable[TimedWord]) -> int:
-    """Words that ended in the last second before `t`."""
-    return sum(t - RECENT_S < word.t1 <= t for word in words)
+def with_words(recent: Recent, t: float, words: Collection[TimedWord]) -> Recent:
+    """`recent` of a window that ends at `t`, when more of its words are known."""
+    late = [word for word in words if t - RECENT_S < word.t1 <= t]
+    unknown = sum(not word.vector.any() for word in late)
+    return replace(recent, words=len(late), unknown_words=unknown)
 
 
 def share_of(mask: Bool) -> float:

@@ -76,8 +76,8 @@ class Kalman:
 
     tau: float = 8.0
     """Seconds in which the logit forgets where it was."""
-    spread: float = 4.0
-    """Variance of the process: of the logit where nothing is known."""
+    spread: float | Float64 = 4.0
+    """Variance of the process, (C,) or one for all: of the logit where nothing is known."""
     base: Float64 = field(default_factory=lambda: np.zeros(1))
     """(C,) or (1,): logit that the process returns to."""
     shared: float = 0.8
@@ -205,7 +205,8 @@ class TwoState:
     """Mean seconds until a label comes."""
     off: float = 8.0
     """Mean seconds that it stays."""
-    level: float = 2.0
+    level: float | Float64 = 2.0
+    """(C,) or one for all."""
     level_variance: float = 1.0
     temper: float = 0.5
     base: Float64 = field(default_factory=lambda: np.zeros(1))

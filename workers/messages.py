@@ -264,12 +264,14 @@ class Recent:
     """Share of voice steps with speech."""
     words: int
     """Words that ended in it."""
+    unknown_words: int
+    """Of these, words that the text encoder has no vector for."""
     face: float
-    """Share of face steps with a face."""
+    """Share of pictures with a face."""
     several: float
     """Share of pictures with more than one face."""
     width: float | None
-    """Median ``FaceQuality.width`` of the face in use; None: no face."""
+    """Median ``FaceQuality.width`` of the face that is largest by then; None: no face."""
     brightness: float | None
 
 

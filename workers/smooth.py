@@ -104,6 +104,7 @@ class SmoothStage:
         self._base: _Entry | None = None
         """The newest window that is no longer in the history."""
         self._all: list[_Entry] = []
+        self._untold: list[EmotionEvent] = []
 
     def push(self, item: Message) -> Sequence[Message]:
         """Take one estimate; return its state and the events that it made or took back."""
@@ -119,16 +120,15 @@ class SmoothStage:
         else:
             self.expired += 1
             return []
-        events = self._filter_to(position)
-        entry = self._history[position]
-        assert entry.judged is not None
-        state = self._state(entry, entry.judged)
+        state = self._state(self._history[position], self._filter_to(position))
         self._trim(item.t1)
-        return [state, *events]
+        return [state, *self._tell()]
 
     def flush(self) -> Sequence[Message]:
         """Events of late revisions; then, where it was asked for, everything smoothed by all."""
-        out: list[Message] = [*self._filter_to(len(self._history) - 1)]
+        if self._history:
+            self._filter_to(len(self._history) - 1)
+        out: list[Message] = [*self._tell()]
         rule = self._config.rule
         if not self._all or not isinstance(rule, Smoother):
             return out
@@ -143,15 +143,13 @@ class SmoothStage:
     def stale(self, t: float) -> EmotionState | None:
         """What is left to say at `t`, when no window has come for a while; None: none ever came.
 
-        Every label is unsure, and fades as the filter forgets. Nothing is changed by asking.
+        Every label is unsure, and fades as the filter forgets. Asking changes no later state.
         """
-        last = self._history[-1] if self._history else None
-        if last is None or last.judged is None:
+        if not self._history:
             return None
-        nothing = replace(last.input, t=t, seen=False)
-        faded = self._config.rule.step(last.judged.filtered, nothing)
-        none = np.zeros_like(last.judged.sure)
-        judged = replace(last.judged, filtered=faded, sure=none, unclear=False)
+        last, judged = self._history[-1], self._filter_to(len(self._history) - 1)
+        faded = self._config.rule.step(judged.filtered, replace(last.input, t=t, seen=False))
+        judged = replace(judged, filtered=faded, sure=np.zeros_like(judged.sure), unclear=False)
         return replace(self._state(last, judged), t=t, reasons=("stale",), complete=False)
 
     def _append(self, estimate: EmotionEstimate) -> None:
@@ -175,17 +173,21 @@ class SmoothStage:
         for each in self._history[position:]:
             each.judged = None
 
-    def _filter_to(self, position: int) -> list[EmotionEvent]:
-        """Filter what has to be up to `position`; events that changed by it."""
-        changed: list[EmotionEvent] = []
+    def _filter_to(self, position: int) -> _Judged:
+        """Filter what has to be up to `position`; what holds there."""
         past = self._base.judged if self._base else None
         for entry in self._history[: position + 1]:
             if entry.judged is None:
                 filtered = self._config.rule.step(past.filtered if past else None, entry.input)
                 entry.judged = self._judge(entry, filtered, past)
-                changed += self._changes(entry, entry.judged.decided.events)
+                self._untold += self._changes(entry, entry.judged.decided.events)
             past = entry.judged
-        return changed
+        assert past is not None
+        return past
+
+    def _tell(self) -> list[EmotionEvent]:
+        untold, self._untold = self._untold, []
+        return untold
 
     def _judge(self, entry: _Entry, filtered: Filtered, past: _Judged | None) -> _Judged:
         mean, variance = filtered.mean, filtered.variance
@@ -193,7 +195,7 @@ class SmoothStage:
         sure = clear & ~entry.view.barred
         t = entry.estimate.t1
         decided = decide(self._decisions, past.decided if past else None, t, mean, sure)
-        unclear = not clear[self._gate.likeliest(mean, variance)]
+        unclear = not entry.view.blind and not clear[self._gate.likeliest(mean, variance)]
         return _Judged(filtered, sure, decided, unclear)
 
     def _changes(self, entry: _Entry, events: tuple[Event, ...]) -> list[EmotionEvent]:
