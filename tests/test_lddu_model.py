@@ -19,7 +19,7 @@ from lddu_model.data.sets import stacked_labels
 from lddu_model.dropout import dropout
 from lddu_model.errors import ConfigError, DeviceError, ModelError, SpecError
 from lddu_model.losses import LossConfig, class_weights, contrast, losses, ranking
-from lddu_model.model import DefaultNet
+from lddu_model.model import DefaultNet, Encoder
 from lddu_model.network import expected_error, moderated
 from lddu_model.trainer import prepare_inputs
 from tests.lddu_toys import LABELS, SMALL, SPEC, toy_samples
@@ -351,18 +351,12 @@ def test_linear_reading_pools_and_learns_by_itself(positions: str) -> None:
         weight.normal_()
     batch, target = collate(samples, SPEC), torch.from_numpy(stacked_labels(samples))
     out = forward(net, batch)
-    encoders = [net.net.get_submodule(f"encoders.{m}") for m in range(3)]
-    pooled = [
-        torch.stack(
-            [
-                encoder._normalised(
-                    x[row, valid[row]][-1:] if positions == "end" else x[row, valid[row]]
-                ).mean(0)
-                for row in range(len(x))
-            ]
-        )
-        for encoder, x, valid in zip(encoders, batch.features, batch.mask, strict=True)
-    ]
+    pooled = []
+    for m, (x, valid) in enumerate(zip(batch.features, batch.mask, strict=True)):
+        encoder = net.net.get_submodule(f"encoders.{m}")
+        assert isinstance(encoder, Encoder)
+        rows = [encoder._normalised(x[k, valid[k]]) for k in range(len(x))]
+        pooled.append(torch.stack([(r[-1:] if positions == "end" else r).mean(0) for r in rows]))
     expected = torch.cat(pooled, dim=1) @ weight.T + net.net.get_parameter("linear.bias")
     torch.testing.assert_close(out.linear, expected)
     torch.testing.assert_close(out.logit, (out.deep + out.linear) / 2)
