@@ -147,6 +147,12 @@ class Server:
 
     async def withdraw(self, request: web.Request) -> web.Response:
         """Consent is taken back: the call ends at once and leaves nothing but a receipt."""
+        name = request.match_info["id"]
+        if self._calls.get(name) is None:
+            key = bearer(request.headers.get("Authorization"))
+            receipt = await self._calls.erase(name, key)
+            if receipt is not None:
+                return web.json_response(receipt)
         return web.json_response(await self._calls.withdraw(self._call(request)))
 
     async def events(self, request: web.Request) -> web.WebSocketResponse:

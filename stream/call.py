@@ -161,7 +161,7 @@ class Call:
         waiting = self.session.subscribe(CAPACITY)
         tell = self.session.recording
         try:
-            await self._recorder.record(self.id, self.grant.subject, waiting, tell)
+            await self._recorder.record(self.id, self.grant.subject, self.key, waiting, tell)
         except Exception as error:  # the boundary between call and record
             log.error("call of %s is not recorded: %s", self.person, type(error).__name__)
             log.debug("call of %s is not recorded", self.person, exc_info=error)

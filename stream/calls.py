@@ -136,11 +136,23 @@ class Calls:
         """
         call.withdraw()
         await call.finished.wait()
-        erased = [] if self._recorder is None else await self._recorder.erase(call.id)
+        return await self._erase(call.id)
+
+    async def erase(self, session: str, key: str) -> dict[str, Any] | None:
+        """Erase what is kept of a call that is over; the receipt, None: nothing is.
+
+        Raises ``AccessError`` for a wrong key, ``RecordError`` and ``AuditError``.
+        """
+        if self._recorder is None or not await self._recorder.holds(session, key):
+            return None
+        return await self._erase(session)
+
+    async def _erase(self, session: str) -> dict[str, Any]:
+        erased = [] if self._recorder is None else await self._recorder.erase(session)
         parts = [asdict(part) for part in erased]
-        receipt: dict[str, Any] = {"session": call.id, "at": now_iso(), "erased": parts}
+        receipt: dict[str, Any] = {"session": session, "at": now_iso(), "erased": parts}
         if self._audit is not None:
-            entry = await self._audit.note("erased", call.id, by="person", erased=parts)
+            entry = await self._audit.note("erased", session, by="person", erased=parts)
             receipt["audit"] = {"n": entry.number, "hash": entry.hash}
         return receipt
 

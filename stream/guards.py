@@ -15,6 +15,7 @@ from stream.audit import AuditBroken, AuditError
 from stream.call import BusyError
 from stream.errors import ConsentError, StreamError
 from stream.limits import OfferError, Rate, TooLargeError
+from stream.record_files import RecordError
 from stream.tickets import AccessError
 
 log = logging.getLogger(__name__)
@@ -42,6 +43,7 @@ STATUS: tuple[tuple[type[StreamError], int], ...] = (
     (ConsentError, 403),
     (TooLargeError, 413),
     (OfferError, 400),
+    (RecordError, 404),
     (BusyError, 503),
     (AuditError, 503),
     (AuditBroken, 503),

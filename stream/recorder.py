@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import hashlib
 import logging
 import sqlite3
 import time
@@ -20,6 +21,7 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
+from stream.access import same
 from stream.audit import AuditBroken, AuditLog
 from stream.errors import ConfigError
 from stream.record_files import (
@@ -36,6 +38,7 @@ from stream.records import Record
 from stream.sections import RecordConfig
 from stream.session_index import Index, summary_of
 from stream.subscription import Subscription
+from stream.tickets import AccessError
 
 log = logging.getLogger(__name__)
 
@@ -103,7 +106,9 @@ class ArtefactWriter:
 class SessionWriter:
     """The files of one session. Blocks; for one thread."""
 
-    def __init__(self, folder: SessionFolder, config: RecordConfig, subject: str | None) -> None:
+    def __init__(
+        self, folder: SessionFolder, config: RecordConfig, subject: str | None, key: str
+    ) -> None:
         started = time.time()
         days = config.days.model_dump()
         self._number = 0
@@ -115,6 +120,7 @@ class SessionWriter:
                     "type": "log",
                     "session": folder.session,
                     "subject": subject,
+                    "key": key_hash(key),
                     "artefact": name,
                     "started": started,
                     "keep_until": started + days[name] * 86_400,
@@ -155,6 +161,21 @@ class SessionWriter:
             part.close()
 
 
+def key_hash(key: str) -> str:
+    """What a record keeps of the key of its session."""
+    return hashlib.sha256(key.encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def _holds(folder: SessionFolder, key: str) -> bool:
+    names = list(folder.files())
+    if names and not same(key_hash(key), folder.header(names[0]).get("key", "")):
+        raise AccessError(
+            "the key of the session is missing or wrong",
+            hint="send the header Authorization: Bearer with the key that answered the offer",
+        )
+    return bool(names)
+
+
 class Recorder:
     """The folder of records of a server; use as an asynchronous context manager."""
 
@@ -190,12 +211,16 @@ class Recorder:
         self,
         session: str,
         subject: str | None,
+        key: str,
         records: Subscription,
         tell: Callable[[str | None], None],
     ) -> None:
-        """Write `records` to their end; `tell` hears whether it works, on every change."""
+        """Write `records` to their end; `tell` hears whether it works, on every change.
+
+        Whoever has `key` may erase the record.
+        """
         folder = SessionFolder(self._root, session)
-        writer = SessionWriter(folder, self.config, subject)
+        writer = SessionWriter(folder, self.config, subject, key)
         told: str | None = "not yet"
         dropped = 0
         try:
@@ -218,6 +243,10 @@ class Recorder:
     async def erase(self, session: str) -> list[Erased]:
         """Erase the record of a session that is over; what is gone."""
         return await self._run(lambda: self._erase(SessionFolder(self._root, session)))
+
+    async def holds(self, session: str, key: str) -> bool:
+        """Whether there is a record of `session`. Raises ``AccessError`` for another key."""
+        return await self._run(lambda: _holds(SessionFolder(self._root, session), key))
 
     async def settled(self) -> None:
         """Return when all that was begun is done."""

@@ -32,6 +32,11 @@ from workers.whisper import Before, Heard
 RECORD = {"folder": "records"}
 
 
+def everything_in(folder: Path) -> bytes:
+    """The content of all files."""
+    return b"".join(path.read_bytes() for path in folder.rglob("*") if path.is_file())
+
+
 def tracks() -> tuple[Beeps, Flashes]:
     begin = time.monotonic() + 0.2
     return Beeps(begin, 0.0), Flashes(begin)
@@ -178,6 +183,28 @@ def test_withdrawal_ends_all_within_a_second_and_erases(tmp_path: Path) -> None:
     assert events[1]["data"]["consent"]["face"] is True
 
 
+def test_a_record_is_erased_with_the_key_after_the_call_and_a_restart(tmp_path: Path) -> None:
+    async def run() -> None:
+        async with serving(record={"folder": str(tmp_path)}) as url:
+            async with calling(url, *tracks(), record=True) as call:
+                await until(lambda: "recording" in call.kinds())
+            path = f"/api/sessions/{call.session}/withdraw"
+        assert call.key.encode() not in everything_in(tmp_path)
+        async with serving(record={"folder": str(tmp_path)}) as url, ClientSession(url) as http:
+            for key, status in ((call.key[:-1], 401), ("", 401), (call.key, 200), (call.key, 404)):
+                bearer = {"Authorization": f"Bearer {key}"}
+                async with http.post(path, headers=bearer) as response:
+                    assert response.status == status
+                    if status == 200:
+                        receipt = await response.json()
+            async with http.post("/api/sessions/no name/withdraw") as response:
+                assert response.status == 404
+        assert [part["artefact"] for part in receipt["erased"]] == ["estimates"]
+        assert list((tmp_path / "sessions").iterdir()) == []
+
+    asyncio.run(run())
+
+
 def test_withdrawal_leaves_nothing_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     sessions: list[weakref.ref[Any]] = []
     new_call = Calls._new_call
@@ -241,7 +268,7 @@ def test_no_canary_is_left_in_files_and_logs(
     assert CANARY in told
     found = [path for path in tmp_path.rglob("*") if path.is_file()]
     assert any(path.name == "estimates.log" for path in found)
-    stored = b"".join(path.read_bytes() for path in found)
+    stored = everything_in(tmp_path)
     printed = capfd.readouterr()
     said = caplog.text + printed.out + printed.err
     assert (CANARY.encode() in stored) == kept

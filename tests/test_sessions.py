@@ -78,7 +78,7 @@ def record(
         told: list[str | None] = []
         waiting = Subscription(capacity=10_000)
         async with Recorder(settings) as writer:
-            task = asyncio.create_task(writer.record(session, subject, waiting, told.append))
+            task = asyncio.create_task(writer.record(session, subject, "key", waiting, told.append))
             half = len(records) // 2
             for one in records[:half]:
                 waiting.put(one)  # type: ignore[arg-type]

@@ -1,6 +1,6 @@
 // The page in order: what will happen and consent, then camera and microphone, then the session.
 
-import { Connection, openMedia, request } from "./connection.js";
+import { Connection, erase, openMedia, request } from "./connection.js";
 import { otherSchema, Problem } from "./problems.js";
 import { SCHEMA, Session } from "./session.js";
 import { list, purposeText, receiptText, recordText, storedText, whereText } from "./words.js";
@@ -12,6 +12,7 @@ const NOTICE = "Emotion estimates are running";
 let config = null;
 let session = null;
 let connection = null;
+let recorded = null; // session and key of the last one, if it was recorded
 
 Object.defineProperty(window, "ldduStats", { get: () => session?.stats.snapshot() ?? null });
 
@@ -20,12 +21,14 @@ function show(part) {
   for (const id of ["problem", "start", "live"]) byId(id).hidden = id !== part;
   byId("stop").hidden = byId("withdraw").hidden = part !== "live";
   if (part !== "start") byId("receipt").hidden = true;
+  byId("recorded").hidden = part !== "start" || !recorded;
   byId("notice").textContent = part === "live" ? NOTICE : "";
   scrollTo(0, 0);
   byId(part).querySelector("h2").focus({ preventScroll: true });
 }
 
 function end() {
+  recorded = session?.recorded && connection ? { session: connection.session, key: connection.key } : recorded;
   connection?.close();
   session?.close();
   connection = null;
@@ -95,12 +98,10 @@ byId("stop").addEventListener("click", () => {
   form.reset();
   show("start");
 });
-byId("withdraw").addEventListener("click", async () => {
+async function showReceipt(receipt) {
   try {
-    const receipt = connection.withdraw();
-    end();
-    form.reset();
     const given = await receipt;
+    recorded = null;
     byId("receipt").firstElementChild.textContent = receiptText(given);
     byId("receipt").lastElementChild.href = `data:application/json,${encodeURIComponent(JSON.stringify(given))}`;
     show("start");
@@ -108,7 +109,15 @@ byId("withdraw").addEventListener("click", async () => {
   } catch (error) {
     fail(error);
   }
+}
+
+byId("withdraw").addEventListener("click", () => {
+  const receipt = connection.withdraw();
+  end();
+  form.reset();
+  showReceipt(receipt);
 });
+byId("erase").addEventListener("click", () => showReceipt(erase(recorded)));
 byId("retry").addEventListener("click", introduce);
 addEventListener("pagehide", end);
 

@@ -40,6 +40,11 @@ export async function request(path, options) {
   return response.status === 204 ? null : response.json();
 }
 
+/** Let the server erase all that it keeps of a session; the receipt. */
+export function erase({ session, key }) {
+  return request(`/api/sessions/${encodeURIComponent(session)}/withdraw`, { method: "POST", headers: bearer(key) });
+}
+
 export class Connection {
   /**
    * @param {{record: (record: object) => void, interrupted: (now: boolean) => void,
@@ -92,7 +97,7 @@ export class Connection {
     this.#closeSocket();
     try {
       if (!session) return { erased: [] };
-      return await request(`/api/sessions/${encodeURIComponent(session)}/withdraw`, { method: "POST", headers: bearer(key) });
+      return await erase({ session, key });
     } finally {
       this.peer.close();
     }

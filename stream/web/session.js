@@ -24,6 +24,7 @@ export class Session {
     this.stats = new Stats();
     this.shown = null;
     this.interrupted = false;
+    this.recorded = false;
     this.fresh = {};
     this.captions = [];
     this.heard = wallClock();
@@ -57,7 +58,10 @@ export class Session {
       if (record.schema !== SCHEMA) this.stop(otherSchema(record.schema));
       else this.view.notice(record.notice);
     },
-    recording: (record) => this.view.recording(record),
+    recording: (record) => {
+      this.recorded ||= record.on;
+      this.view.recording(record);
+    },
     clock: (record) => { this.stats.clock = record; },
     face: (record) => {
       const entry = this.stats.add("faces", { t: record.t, faces: record.faces.length });

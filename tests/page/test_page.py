@@ -172,6 +172,23 @@ def test_consent_is_withdrawn_with_a_receipt(page: Page, server: FakeServer) -> 
     expect(told).to_be_hidden()
 
 
+def test_a_record_can_be_erased_after_the_end(visit: OpenPage, server: FakeServer) -> None:
+    server.config["record"] = {"estimates": 30, "words": 0, "faces": 0}
+    with visit() as page:
+        erase = page.get_by_role("button", name="Erase the record")
+        for recorded in (False, True):
+            begin(page, server)
+            if recorded:
+                server.send({"type": "recording", "person": "p1", "on": True, "reason": None})
+                expect(page.locator("#notice")).to_contain_text("recorded")
+            page.get_by_role("button", name="Stop").click()
+            expect(erase).to_be_visible(visible=recorded)
+        erase.click()
+        expect(page.locator("#receipt")).to_contain_text("7 recorded lines were erased")
+        expect(erase).to_be_hidden()
+        assert server.withdrawn == ["s1"]
+
+
 def test_late_revisions_do_not_turn_back_the_clock(page: Page, server: FakeServer) -> None:
     begin(page, server)
     server.send(state(5, happy="active"), state(4, sad="active") | {"revision": 3})
