@@ -13,10 +13,11 @@ from pydantic import BaseModel, ValidationError
 from lddu_model.batch import Batch, collate
 from lddu_model.errors import ConfigError, DeviceError, ModelError, SpecError
 from lddu_model.losses import ClassWeights, LossConfig
-from lddu_model.model import DefaultHyper, DefaultNet
+from lddu_model.model import DefaultNet
 from lddu_model.network import Network, Output, expected_error, moderated
 from lddu_model.paper import PaperHyper, PaperNet
 from lddu_model.paper_losses import PaperLossConfig
+from lddu_model.parts import DefaultHyper
 from lddu_model.spec import FeatureSpec, Float32, Prediction, Sample
 from lddu_model.transformer import TransformerHyper, TransformerNet
 

@@ -19,8 +19,9 @@ from lddu_model.data.sets import stacked_labels
 from lddu_model.dropout import dropout
 from lddu_model.errors import ConfigError, DeviceError, ModelError, SpecError
 from lddu_model.losses import LossConfig, class_weights, contrast, losses, ranking
-from lddu_model.model import DefaultNet, Encoder
+from lddu_model.model import DefaultNet
 from lddu_model.network import expected_error, moderated
+from lddu_model.parts import Encoder
 from lddu_model.trainer import prepare_inputs
 from tests.lddu_toys import LABELS, SMALL, SPEC, toy_samples
 
