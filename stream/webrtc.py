@@ -47,7 +47,8 @@ def offered(offer: str) -> frozenset[Kind]:
     check_offer(offer)
     try:
         description = SessionDescription.parse(offer)
-    except (ValueError, AssertionError, IndexError, KeyError) as error:
+    except Exception as error:  # the boundary to a parser that raises whatever it runs into
+        log.debug("an offer cannot be parsed: %s", type(error).__name__, exc_info=error)
         raise OfferError(
             "the offer is not a session description (SDP)",
             hint="send the sdp of RTCPeerConnection.createOffer()",
@@ -135,7 +136,7 @@ class Peer:
         try:
             for kind in sorted(kinds):
                 self._take(connection.addTransceiver(kind, direction="recvonly"), kind)
-            await connection.setRemoteDescription(RTCSessionDescription(offer, "offer"))
+            await self._take_offer(offer)
             self._refuse_others()
             answer = await connection.createAnswer()
             await connection.setLocalDescription(answer)
@@ -153,6 +154,17 @@ class Peer:
         for missing in sorted({"audio", "video"} - set(self._receivers)):
             self._sink.push(Progress(self.person, "audio" if missing == "audio" else "video", END))
         return text
+
+    async def _take_offer(self, offer: str) -> None:
+        description = RTCSessionDescription(offer, "offer")
+        try:
+            await self._connection.setRemoteDescription(description)
+        except Exception as error:  # the boundary to what aiortc makes of what others send
+            log.debug("an offer cannot be taken: %s", type(error).__name__, exc_info=error)
+            raise OfferError(
+                f"the offer cannot be used ({type(error).__name__})",
+                hint="offer Opus audio and VP8 or H.264 video with ICE and DTLS",
+            ) from error
 
     def finish(self) -> None:
         """No more media for the sink; the connection, and with it the channel, stays."""

@@ -1,0 +1,55 @@
+"""A server that is killed in a call leaves a record that ends at most a second before."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stream.record_files import sessions
+from stream.session_index import Index
+from tests.serving import calling
+from tests.test_drain import running, url_of
+from tests.webrtc_peers import Beeps, Flashes, until
+
+LOST_S = 1.0
+"""At most this much of what the person was told before the kill is missing."""
+
+
+async def killed_in_a_call(folder: Path, after: float) -> list[dict[str, Any]]:
+    """What the person of a call was told before the server was killed."""
+    with running("cheap", folder) as process:
+        begin = time.monotonic() + 0.2
+        url = url_of(process)
+        async with calling(url, Beeps(begin, 0.0), Flashes(begin), record=True) as caller:
+            await until(lambda: sum(r["type"] == "state" for r in caller.records) >= 3)
+            await asyncio.sleep(after)
+            process.send_signal(signal.SIGKILL)
+            await asyncio.to_thread(process.wait)
+            return list(caller.records)
+
+
+@pytest.mark.parametrize(
+    "kills", [1, pytest.param(20, marks=[pytest.mark.long, pytest.mark.timeout(600)])]
+)
+def test_a_killed_server_loses_at_most_a_second(tmp_path: Path, kills: int) -> None:
+    rng = random.Random(kills)
+    for i in range(kills):
+        folder = tmp_path / str(i)
+        told = asyncio.run(killed_in_a_call(folder, rng.uniform(0.0, 2.0)))
+        [session] = sessions(folder)
+        assert not session.is_live()
+        stored = [record for record in session.records() if record["type"] == "state"]
+        shown = [record for record in told if record["type"] == "state"]
+        assert stored[-1]["t"] >= shown[-1]["t"] - LOST_S
+        indices = [record["index"] for record in stored if record["revision"] == 0]
+        assert indices == sorted(indices)
+        with Index(folder) as index:
+            index.refresh()
+            [found] = index.find()
+        assert found.reason == "cut off"
