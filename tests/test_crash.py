@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import resource
 import signal
 import time
 from pathlib import Path
@@ -53,3 +54,44 @@ def test_a_killed_server_loses_at_most_a_second(tmp_path: Path, kills: int) -> N
             index.refresh()
             [found] = index.find()
         assert found.reason == "cut off"
+
+
+def test_a_full_disk_is_told_and_the_call_goes_on(tmp_path: Path) -> None:
+    """No file of the server may grow any more, then it may again."""
+
+    async def run() -> list[dict[str, Any]]:
+        with running("cheap", tmp_path) as process:
+            begin = time.monotonic() + 0.2
+            url = url_of(process)
+            async with calling(url, Beeps(begin, 0.0), Flashes(begin), record=True) as caller:
+
+                def told() -> list[tuple[bool, str | None]]:
+                    found = [one for one in caller.records if one["type"] == "recording"]
+                    return [(one["on"], one["reason"]) for one in found]
+
+                def states() -> int:
+                    return sum(one["type"] == "state" for one in caller.records)
+
+                await until(lambda: told() == [(True, None)])
+                await until(lambda: states() >= 6)
+                free = resource.prlimit(process.pid, resource.RLIMIT_FSIZE)
+                resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (1000, free[1]))
+                await until(lambda: told()[1:] == [(False, "disk_full")])
+                before = states()
+                await until(lambda: states() >= before + 4)
+                resource.prlimit(process.pid, resource.RLIMIT_FSIZE, free)
+                await until(lambda: told()[2:] == [(True, None)])
+                await asyncio.sleep(0.5)
+                process.send_signal(signal.SIGTERM)
+                await asyncio.to_thread(process.wait)
+                return caller.records
+
+    told = asyncio.run(run())
+    [session] = sessions(tmp_path)
+    stored = list(session.records())
+    lost = sum(record["records"] for record in stored if record["type"] == "lost")
+    kept = [record for record in stored if record["type"] == "state"]
+    shown = [record for record in told if record["type"] == "state"]
+    assert lost > 0
+    assert kept[-1] == shown[-1] and stored[-1]["type"] == "end"
+    assert len({record["index"] for record in shown} - {record["index"] for record in kept}) <= lost
