@@ -20,6 +20,7 @@ from stream.config import CONSENT_VERSION, Consent, ServeConfig
 from stream.guards import MAX_BODY, add_headers, answer_in_json, limit_rate, only_own_page
 from stream.limits import OfferError, Rate
 from stream.metrics import Metrics
+from stream.notice import NOTICE_TITLE, notice, page
 from stream.records import SCHEMA
 from stream.sections import Section
 from stream.tickets import AccessError
@@ -54,6 +55,7 @@ def build(
     app.on_response_prepare.append(add_headers)
     whip.add_routes(app)
     app.router.add_get("/", server.page)
+    app.router.add_get("/notice", server.notice)
     app.router.add_static("/static", WEB)
     app.router.add_get("/api/config", server.config)
     app.router.add_post("/api/offer", server.offer)
@@ -86,6 +88,10 @@ class Server:
 
     async def page(self, _: web.Request) -> web.FileResponse:
         return web.FileResponse(WEB / "index.html")
+
+    async def notice(self, _: web.Request) -> web.Response:
+        text = page(NOTICE_TITLE, notice(self._config))
+        return web.Response(text=text, content_type="text/html")
 
     async def config(self, request: web.Request) -> web.Response:
         self._gate.admit(request.headers.get("Authorization"))

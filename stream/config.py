@@ -143,6 +143,8 @@ class ServeConfig(StreamConfig):
     whip: WhipConfig | None = None
     record: RecordConfig | None = None
     """None: nothing is written anywhere."""
+    operator: str | None = None
+    """Who is responsible and how to reach them; people are told."""
     audit: str | None = None
     """File of the audit log; none: in the folder of ``[record]``, if there is one."""
     max_sessions: Annotated[int, Field(ge=1)] = 8
