@@ -42,12 +42,14 @@ def notice(config: ServeConfig) -> list[Part]:
             "What this is",
             (
                 (
-                    "A computer estimates which emotions your expression, voice or words look like. "
+                    "A computer estimates which emotions your expression, voice or words look "
+                    "like. "
                     "It cannot know what you feel, is often wrong, and differs between people and "
                     "cultures."
                 ),
                 (
-                    "You are told because the law demands it of systems that infer emotions (AI Act, "
+                    "You are told because the law demands it of systems that infer emotions (AI "
+                    "Act, "
                     "Article 50(3))."
                 ),
             ),
@@ -65,12 +67,15 @@ def notice(config: ServeConfig) -> list[Part]:
             (
                 "You agree to each of these by itself, and to none of them if you do not want to.",
                 (
-                    "You can stop at any time, and take your consent back at any time (Withdraw): then "
-                    "all that is kept of the session is erased and you get a receipt. What was done "
+                    "You can stop at any time, and take your consent back at any time (Withdraw): "
+                    "then "
+                    "all that is kept of the session is erased and you get a receipt. What was "
+                    "done "
                     "before stays lawful."
                 ),
                 (
-                    "You may ask who is responsible what is kept of you, have it corrected or erased, "
+                    "You may ask who is responsible what is kept of you, have it corrected or "
+                    "erased, "
                     "and complain to a data protection authority."
                 ),
             ),
@@ -86,13 +91,16 @@ def assessment(config: ServeConfig) -> list[Part]:
             "Lawfulness, necessity, proportion",
             (
                 (
-                    "Basis: consent, per person and per modality (GDPR, Articles 6(1)(a) and 7), given "
+                    "Basis: consent, per person and per modality (GDPR, Articles 6(1)(a) and 7), "
+                    "given "
                     "before anything is received, to a version of the text."
                 ),
                 "Where emotions reveal health or beliefs, explicit consent (Article 9(2)(a)).",
                 (
-                    f"{ASK}why are estimates of emotions needed for this purpose, and why is less not "
-                    "enough (fewer modalities, text_only, the private self view, shorter retention)?"
+                    f"{ASK}why are estimates of emotions needed for this purpose, and why is less "
+                    "not "
+                    "enough (fewer modalities, text_only, the private self view, shorter "
+                    "retention)?"
                 ),
                 f"{ASK}are the people free to refuse without a disadvantage?",
                 (
@@ -111,17 +119,20 @@ def assessment(config: ServeConfig) -> list[Part]:
                     "the reason."
                 ),
                 (
-                    f"{ASK}for whom does it work worse (language, age, skin, illness, culture)? See "
+                    f"{ASK}for whom does it work worse (language, age, skin, illness, culture)? "
+                    "See "
                     "the model card."
                 ),
                 "Somebody else listens in: " + _protection(config),
                 "What is kept is used otherwise: " + " ".join(_kept(config)),
                 (
-                    "People who did not agree are in the picture or can be heard: the page says so; "
+                    "People who did not agree are in the picture or can be heard: the page says "
+                    "so; "
                     f"{ASK}how is it avoided?"
                 ),
                 (
-                    "The server is misused for decisions about people: the documentation says what it must "
+                    "The server is misused for decisions about people: the documentation says what "
+                    "it must "
                     f"not be used for; {ASK}who sees to that?"
                 ),
             ),
