@@ -58,6 +58,9 @@ def tables(folder: Path) -> str:
         "seed": record.get("config", {}).get("seed"),
         "code": f"`{record.get('git_commit')}`",
     }
+    if "calibrated" in record:
+        sets = record["calibrated"].get("sets", [])
+        facts["calibrated anew on"] = ", ".join(f"{x['name']} ({x['samples']})" for x in sets)
     parts = ["## Checkpoint\n", _table(("", ""), list(facts.items()))]
     inputs = [(m.name, m.dim, m.steps, m.rate or "-", m.extractor) for m in model.spec.modalities]
     parts += ["## Input\n", _table(("modality", "features", "steps", "Hz", "extractor"), inputs)]
