@@ -43,14 +43,12 @@ def notice(config: ServeConfig) -> list[Part]:
             (
                 (
                     "A computer estimates which emotions your expression, voice or words look "
-                    "like. "
-                    "It cannot know what you feel, is often wrong, and differs between people and "
-                    "cultures."
+                    "like. It cannot know what you feel, is often wrong, and differs between "
+                    "people and cultures."
                 ),
                 (
                     "You are told because the law demands it of systems that infer emotions (AI "
-                    "Act, "
-                    "Article 50(3))."
+                    "Act, Article 50(3))."
                 ),
             ),
         ),
@@ -68,15 +66,12 @@ def notice(config: ServeConfig) -> list[Part]:
                 "You agree to each of these by itself, and to none of them if you do not want to.",
                 (
                     "You can stop at any time, and take your consent back at any time (Withdraw): "
-                    "then "
-                    "all that is kept of the session is erased and you get a receipt. What was "
-                    "done "
-                    "before stays lawful."
+                    "then all that is kept of the session is erased and you get a receipt. What "
+                    "was done before stays lawful."
                 ),
                 (
                     "You may ask who is responsible what is kept of you, have it corrected or "
-                    "erased, "
-                    "and complain to a data protection authority."
+                    "erased, and complain to a data protection authority."
                 ),
             ),
         ),
@@ -92,20 +87,18 @@ def assessment(config: ServeConfig) -> list[Part]:
             (
                 (
                     "Basis: consent, per person and per modality (GDPR, Articles 6(1)(a) and 7), "
-                    "given "
-                    "before anything is received, to a version of the text."
+                    "given before anything is received, to a version of the text."
                 ),
                 "Where emotions reveal health or beliefs, explicit consent (Article 9(2)(a)).",
                 (
                     f"{ASK}why are estimates of emotions needed for this purpose, and why is less "
-                    "not "
-                    "enough (fewer modalities, text_only, the private self view, shorter "
+                    "not enough (fewer modalities, text_only, the private self view, shorter "
                     "retention)?"
                 ),
                 f"{ASK}are the people free to refuse without a disadvantage?",
                 (
-                    "Work and education: forbidden but for text alone or the private self view (AI "
-                    f"Act, Article 5(1)(f)); purpose here: {config.purpose}."
+                    "Work and education: forbidden but for text alone or the private self view "
+                    f"(AI Act, Article 5(1)(f)); purpose here: {config.purpose}."
                 ),
                 f"{ASK}does the use count as high risk (AI Act, Annex III)?",
             ),
@@ -115,25 +108,22 @@ def assessment(config: ServeConfig) -> list[Part]:
             (
                 (
                     "A wrong estimate is believed: every estimate has a variance; where it is too "
-                    "large, or inputs are unlike the training data, the answer is 'not sure', with "
-                    "the reason."
+                    "large, or inputs are unlike the training data, the answer is 'not sure', "
+                    "with the reason."
                 ),
                 (
                     f"{ASK}for whom does it work worse (language, age, skin, illness, culture)? "
-                    "See "
-                    "the model card."
+                    "See the model card."
                 ),
                 "Somebody else listens in: " + _protection(config),
                 "What is kept is used otherwise: " + " ".join(_kept(config)),
                 (
                     "People who did not agree are in the picture or can be heard: the page says "
-                    "so; "
-                    f"{ASK}how is it avoided?"
+                    f"so; {ASK}how is it avoided?"
                 ),
                 (
-                    "The server is misused for decisions about people: the documentation says what "
-                    "it must "
-                    f"not be used for; {ASK}who sees to that?"
+                    "The server is misused for decisions about people: the documentation says "
+                    f"what it must not be used for; {ASK}who sees to that?"
                 ),
             ),
         ),

@@ -52,20 +52,24 @@ def engines_of(kind: str) -> Iterator[Engines]:
         engines.close()
 
 
-def main(kind: str, deadline: str, folder: str) -> None:
+def main(kind: str, deadline: str, settings: str) -> None:
     """The server as it is run, with cheap engines."""
     logging.basicConfig(level=logging.ERROR)
     drain.DEADLINE_S = float(deadline)
-    config = ServeConfig.model_validate({"port": 0, "record": {"folder": folder}})
+    config = ServeConfig.model_validate({"port": 0, **json.loads(settings)})
     with_engines = patch.object(Engines, "load", lambda _: engines_of(kind))
     with with_engines, server.listen(config.host, config.port) as listening:
         asyncio.run(server._run(config, listening, open_page=False))
 
 
 @contextmanager
-def running(kind: str, folder: Path, deadline: float = 20.0) -> Iterator[subprocess.Popen[str]]:
+def running(
+    kind: str, folder: Path, deadline: float = 20.0, **settings: Any
+) -> Iterator[subprocess.Popen[str]]:
+    """A server in a process of its own that records into `folder`."""
+    settings = {"record": {"folder": str(folder)}, **settings}
     with subprocess.Popen(
-        [sys.executable, "-m", "tests.test_drain", kind, str(deadline), str(folder)],
+        [sys.executable, "-m", "tests.test_drain", kind, str(deadline), json.dumps(settings)],
         cwd=PROJECT,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -1,0 +1,58 @@
+"""The page and the real server: let in by a ticket, recorded, withdrawn, erased."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, expect
+
+from stream.audit import Head, verify
+from stream.record_files import SessionFolder, sessions
+from stream.tickets import new_ticket, sign
+from tests.browser import open_page, stats, wait_until
+from tests.page.steps import DESKTOP, NEEDS_BROWSER
+from tests.test_access import KEY, access
+from tests.test_drain import running, url_of
+
+pytestmark = [*NEEDS_BROWSER, pytest.mark.slow]
+
+
+def records_in(folder: Path) -> list[SessionFolder]:
+    return [session for session in sessions(folder) if session.files()]
+
+
+def test_from_the_ticket_to_the_receipt(browser: Browser, tmp_path: Path) -> None:
+    folder = tmp_path / "records"
+    with running("cheap", folder, access=access(tmp_path)) as server:
+        url = url_of(server)
+        with open_page(browser, url, viewport=DESKTOP) as page:
+            expect(page.get_by_role("heading", name="A ticket is needed")).to_be_visible()
+        ticket = sign(new_ticket("room", "anna"), KEY)
+        with open_page(browser, f"{url}/#ticket={ticket}", viewport=DESKTOP) as page:
+            for kind in ("Face points", "Voice", "Record"):
+                page.get_by_role("checkbox", name=kind).check()
+            page.get_by_role("button", name="Agree and start").click()
+            expect(page.locator("#notice")).to_have_text(
+                "Emotion estimates are running and recorded", timeout=15_000
+            )
+            wait_until(page, lambda: stats(page)["counts"].get("state", 0) >= 3, "estimates")
+            [recorded] = records_in(folder)
+            assert recorded.header("estimates")["subject"] == "anna"
+            page.get_by_role("button", name="Withdraw").click()
+            told = page.locator("#receipt")
+            expect(told).to_contain_text("recorded lines were erased")
+            with page.expect_download() as saving:
+                told.get_by_role("link").click()
+            receipt = json.loads(saving.value.path().read_text())
+            assert records_in(folder) == []
+            entry = Head(receipt["audit"]["n"], receipt["audit"]["hash"])
+            assert verify(folder / "audit.log", entry).number >= entry.number
+            page.get_by_role("checkbox", name="Voice").check()
+            page.get_by_role("button", name="Agree and start").click()
+            expect(page.locator("#problem")).to_contain_text("used already")
+            with page.expect_popup() as opening:
+                page.goto(url)
+                page.evaluate("window.open('/notice')")
+            expect(opening.value.get_by_role("heading", name="What is kept")).to_be_visible()
