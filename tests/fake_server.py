@@ -63,7 +63,25 @@ def state(index: int, reason: str | None = None, **statuses: str) -> dict[str, A
         "complete": True,
         "labels": labels,
         "reason": reason,
+        "reasons": [reason] if reason else [],
+        "variance_trusted": True,
         "lag_s": 0.2,
+    }
+
+
+def event(kind: str, label: str, onset: float, t: float, **more: Any) -> dict[str, Any]:
+    return {
+        "type": "event",
+        "kind": kind,
+        "t": t,
+        "person": "p1",
+        "label": label,
+        "onset": onset,
+        "peak": {"t": (onset + t) / 2, "probability": 0.91},
+        "withdrawn": False,
+        "smoothed": False,
+        "lag_s": 0.2,
+        **more,
     }
 
 

@@ -9,7 +9,6 @@ filter goes back to the base rate by itself.
 
 from __future__ import annotations
 
-import math
 from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -214,7 +213,7 @@ class SmoothStage:
         self, entry: _Entry, event: Event, *, withdrawn: bool = False, smoothed: bool = False
     ) -> EmotionEvent:
         name = entry.estimate.labels[event.label]
-        peak = _sigmoid(event.peak)
+        peak = float(_sigmoid(np.asarray(event.peak)))
         times = (event.t, event.onset, event.peak_t)
         return EmotionEvent(self.person, event.kind, name, *times, peak, withdrawn, smoothed)
 
@@ -230,17 +229,7 @@ class SmoothStage:
         reasons: set[Reason] = {*entry.view.reasons}
         if judged.unclear:
             reasons.add("variance_high")
-        labels = {
-            name: _label(*each)
-            for name, *each in zip(
-                estimate.labels,
-                filtered.mean.tolist(),
-                filtered.variance.tolist(),
-                judged.sure.tolist(),
-                judged.decided.present.tolist(),
-                strict=True,
-            )
-        }
+        labels = _labels(estimate.labels, filtered, judged.sure, judged.decided.present)
         return EmotionState(
             person=self.person,
             t=estimate.t1,
@@ -258,16 +247,20 @@ def _said(estimate: EmotionEstimate) -> Estimate:
     return Estimate(estimate.t1, logit, variance)
 
 
-def _label(mean: float, variance: float, sure: bool, present: bool) -> LabelState:
-    sd = math.sqrt(variance)
-    status: Status = "unsure" if not sure else "active" if present else "inactive"
-    return LabelState(
-        probability=_sigmoid(mean / math.sqrt(1 + math.pi * variance / 8)),
-        variance=variance,
-        interval=(_sigmoid(mean - sd), _sigmoid(mean + sd)),
-        status=status,
-    )
+def _labels(
+    names: tuple[str, ...], filtered: Filtered, sure: Bool, present: Bool
+) -> dict[str, LabelState]:
+    mean, variance = filtered.mean, filtered.variance
+    sd = np.sqrt(variance)
+    moderated = mean / np.sqrt(1 + np.pi * variance / 8)
+    p, low, high = _sigmoid(np.stack([moderated, mean - sd, mean + sd])).tolist()
+    statuses: list[Status] = [
+        "unsure" if not clear else "active" if there else "inactive"
+        for clear, there in zip(sure.tolist(), present.tolist(), strict=True)
+    ]
+    rows = zip(p, variance.tolist(), zip(low, high, strict=True), statuses, strict=True)
+    return {name: LabelState(*row) for name, row in zip(names, rows, strict=True)}
 
 
-def _sigmoid(x: float) -> float:
-    return 1 / (1 + math.exp(-x)) if x >= 0 else math.exp(x) / (1 + math.exp(x))
+def _sigmoid(x: Float64) -> Float64:
+    return np.asarray(1 / (1 + np.exp(-np.clip(x, -700, 700))))

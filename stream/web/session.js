@@ -11,8 +11,9 @@ const SILENT_S = 2;
 const LATENCY_EVERY_S = 1;
 const IDLE_MS = 250;
 
+// A stale state has the index of the last window, and a time that goes on.
 const newer = (state, shown) =>
-  !shown || state.index > shown.index || (state.index === shown.index && state.revision > shown.revision);
+  !shown || state.index > shown.index || (state.index === shown.index && (state.revision > shown.revision || state.t > shown.t));
 
 export class Session {
   /** @param {(problem: Error) => void} stop called when the session cannot go on */
@@ -77,6 +78,7 @@ export class Session {
       this.shown = record;
       this.fresh.state = { record, entry };
     },
+    event: (record) => { this.view.event(record); },
     transcript: (record) => {
       const { t0, t1, words } = record;
       const entry = this.stats.add("transcripts", { t0, t1, words, received: wallClock() });

@@ -1,6 +1,7 @@
 // The estimates, the captions and what screen readers are told. Elements are made once; drawing
 // only changes their text and positions.
 
+import { Events } from "./events.js";
 import { recordingText, STATUS, verdict } from "./words.js";
 
 const CAPTION_LINES = 20;
@@ -58,6 +59,7 @@ export class View {
     this.announced = -Infinity;
     byId("labels").replaceChildren();
     byId("captions").replaceChildren();
+    this.events = new Events(byId("events"));
     byId("no-camera").hidden = consent.face;
     byId("no-words").hidden = consent.words;
     this.rows = new Map(config.labels.map((name) => [name, new Row(name, byId("labels"))]));
@@ -71,6 +73,7 @@ export class View {
     byId("verdict").dataset.kind = said.kind;
     setText(byId("verdict-text"), said.text);
     setText(byId("verdict-reason"), said.reason);
+    if (!reason && state) byId("distrust").hidden = state.variance_trusted !== false;
     this.pending = said.kind === "unsure" ? `${said.text}. ${said.reason}` : said.text;
   }
 
@@ -91,6 +94,10 @@ export class View {
   recording(record) {
     this.short ??= byId("notice").textContent;
     setText(byId("notice"), this.short + recordingText(record));
+  }
+
+  event(record) {
+    this.events.take(record);
   }
 
   caption(text) {

@@ -5,8 +5,15 @@ const REASONS = {
   connecting: () => "Connecting to the server.",
   warming_up: (config) => `Warming up: the first estimate needs ${config.window_s} s of picture and sound.`,
   no_face: () => "No face found. Move into the picture, come closer or add light.",
+  several_faces: () => "Several faces: the largest is used, and the voice may be somebody else's.",
+  small_or_dark_face: () => "The face is small or dark. Come closer or add light.",
   no_speech: () => "No speech heard.",
-  variance_high: () => "Face, voice and words give too little or contradict each other.",
+  out_of_domain: () => "Picture, sound or words are unlike anything that the model has learnt from.",
+  modality_conflict: () => "Face, voice and words contradict each other.",
+  language: () => "Most words are of a language that is not understood here. They do not count.",
+  asr_lag: () => "Words are late or missing: transcription cannot keep up.",
+  clock_provisional: () => "Picture and sound are still being put on one clock.",
+  variance_high: () => "Face, voice and words say too little to be sure.",
   unclear: () => "No emotion stands out clearly enough.",
   stale: () => "The newest picture or sound is too old. The server may be busy.",
   no_consent: () => "The estimate rests only on what you agreed to.",
@@ -85,6 +92,20 @@ export function list(items) {
   return items.length < 2 ? items.join("") : `${items.slice(0, -1).join(", ")} and ${items.at(-1)}`;
 }
 
+const SHOWN_REASONS = 2;
+
+/** Seconds as minutes and seconds. */
+export function clockText(seconds) {
+  const whole = Math.max(0, Math.round(seconds));
+  return `${Math.floor(whole / 60)}:${String(whole % 60).padStart(2, "0")}`;
+}
+
+/** One line for an event record: since when, or from when to when, and where it was strongest. */
+export function eventText({ kind, label, onset, t, peak }) {
+  if (kind === "onset") return `${label} since ${clockText(onset)}`;
+  return `${label} ${clockText(onset)} to ${clockText(t)}, most at ${clockText(peak.t)} (${Math.round(peak.probability * 100)} %)`;
+}
+
 /**
  * What a state says in one line and why it may say less.
  * @returns {{kind: "sure" | "none" | "unsure", text: string, reason: string}}
@@ -94,14 +115,15 @@ export function verdict(state, config) {
   const named = (status) => labels.filter(([, label]) => label.status === status).map(([name]) => name);
   const active = named("active");
   const unsure = named("unsure");
-  const why = state.reason ? reasonText(state.reason, config) : "";
+  const reasons = (state.reasons ?? [state.reason]).filter(Boolean).slice(0, SHOWN_REASONS);
+  const say = (list) => list.map((reason) => reasonText(reason, config)).join(" ");
   if (active.length) {
     const rest = unsure.length ? `Not sure about ${list(unsure)}.` : "";
-    return { kind: "sure", text: `Looks like: ${list(active)}`, reason: [why, rest].filter(Boolean).join(" ") };
+    return { kind: "sure", text: `Looks like: ${list(active)}`, reason: [say(reasons), rest].filter(Boolean).join(" ") };
   }
-  const partly = state.reason === "no_consent";
-  if ((state.reason && !partly) || unsure.length || !labels.length) {
-    return { kind: "unsure", text: "Not sure", reason: (!partly && why) || reasonText("unclear", config) };
+  if (unsure.length || !labels.length) {
+    const why = reasons.filter((reason) => reason !== "no_consent");
+    return { kind: "unsure", text: "Not sure", reason: say(why) || reasonText("unclear", config) };
   }
-  return { kind: "none", text: "Looks like: none of these", reason: partly ? why : "" };
+  return { kind: "none", text: "Looks like: none of these", reason: say(reasons) };
 }

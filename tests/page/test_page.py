@@ -10,7 +10,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.browser import stats, wait_until
-from tests.fake_server import HELLO, LABELS, FakeServer, state, transcript
+from tests.fake_server import HELLO, LABELS, FakeServer, event, state, transcript
 from tests.page.steps import (
     ALL,
     FACE,
@@ -128,7 +128,14 @@ def test_not_sure_says_why(page: Page, server: FakeServer) -> None:
         "warming_up": "the first estimate needs 3 s",
         "no_face": "No face found",
         "no_speech": "No speech heard",
-        "variance_high": "too little or contradict",
+        "variance_high": "too little to be sure",
+        "several_faces": "the largest is used",
+        "small_or_dark_face": "small or dark",
+        "out_of_domain": "unlike anything",
+        "modality_conflict": "contradict each other",
+        "language": "not understood",
+        "asr_lag": "cannot keep up",
+        "clock_provisional": "one clock",
         "stale": "too old",
         "no_consent": "No emotion stands out",
         "failed": "failed for a moment",
@@ -144,6 +151,59 @@ def test_not_sure_says_why(page: Page, server: FakeServer) -> None:
         assert page.locator("#verdict").get_attribute("data-kind") == "unsure"
     expect(page.locator("#verdict")).to_contain_text("No new estimates arrive", timeout=4000)
     assert row(page, "happy") == "happy – ◐ not sure"
+
+
+def test_causes_come_first_and_are_not_too_many(page: Page, server: FakeServer) -> None:
+    begin(page, server)
+    record = state(0, fear="unsure") | {
+        "reason": "no_face",
+        "reasons": ["no_face", "asr_lag", "variance_high"],
+    }
+    server.send(record)
+    count(page, "state", 1)
+    said = verdict(page)
+    assert "No face found" in said and "cannot keep up" in said and "too little" not in said
+    server.send(state(1, "no_speech"))
+    count(page, "state", 2)
+    assert verdict(page) == "Looks like: none of these\nNo speech heard."
+
+
+def test_what_stands_still_is_shown_as_stale(page: Page, server: FakeServer) -> None:
+    begin(page, server)
+    server.send(state(7, happy="active"))
+    count(page, "state", 1)
+    old = state(7, "stale", **dict.fromkeys(LABELS, "unsure"))
+    server.send(old | {"t": old["t"] + 1.0})
+    count(page, "state", 2)
+    assert verdict(page).startswith("Not sure\nThe newest picture or sound is too old")
+    server.send(state(8, happy="active"))
+    count(page, "state", 3)
+    assert verdict(page) == "Looks like: happy"
+
+
+def test_events_tell_what_came_and_went(page: Page, server: FakeServer) -> None:
+    begin(page, server)
+    lines = page.locator("#events li")
+    expect(lines).to_have_count(0)
+    server.send(event("onset", "happy", 61.0, 61.0))
+    expect(lines).to_have_text(["happy since 1:01"])
+    server.send(event("onset", "fear", 62.0, 62.0), event("offset", "happy", 61.0, 71.0))
+    gone = "happy 1:01 to 1:11, most at 1:06 (91 %)"
+    expect(lines).to_have_text(["fear since 1:02", gone])
+    server.send(event("onset", "fear", 62.0, 62.0, withdrawn=True))
+    expect(lines).to_have_text([gone])
+    server.send(event("offset", "happy", 61.0, 71.0, withdrawn=True))
+    expect(lines).to_have_text(["happy since 1:01"])
+    server.send(event("offset", "sad", 3.0, 5.0, smoothed=True))
+    expect(lines).to_have_count(1)
+
+
+def test_a_variance_that_is_not_trusted_is_told(page: Page, server: FakeServer) -> None:
+    begin(page, server)
+    told = page.get_by_text("own doubt does not hold")
+    for index, trusted in enumerate((True, False, True)):
+        server.send(state(index) | {"variance_trusted": trusted})
+        expect(told).to_be_visible(visible=not trusted)
 
 
 def test_what_was_not_agreed_to_makes_nothing_unsure(page: Page, server: FakeServer) -> None:

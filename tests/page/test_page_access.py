@@ -85,6 +85,7 @@ def test_screen_readers_find_names_headings_and_landmarks(page: Page, server: Fa
             (2, "Your picture"),
             (2, "What it looks like"),
             (2, "Captions"),
+            (3, "Lately"),
         ]
     )
     regions = [name for role, name, _ in nodes if role == "region"]
