@@ -20,7 +20,7 @@ from aiortc import (
     RTCRtpTransceiver,
     RTCSessionDescription,
 )
-from aiortc.exceptions import InternalError, InvalidStateError, OperationError
+from aiortc.exceptions import InvalidStateError
 from aiortc.sdp import SessionDescription
 
 from stream.clock import SenderClock
@@ -53,6 +53,18 @@ def offered(offer: str) -> frozenset[Kind]:
             "the offer is not a session description (SDP)",
             hint="send the sdp of RTCPeerConnection.createOffer()",
         ) from error
+    names = [media.rtp.muxId for media in description.media if media.rtp.muxId]
+    bundled = {
+        str(name)
+        for group in description.group
+        if group.semantic == "BUNDLE"
+        for name in group.items
+    }
+    if len(set(names)) < len(names) or not bundled <= set(names):
+        raise OfferError(
+            "the media sections of the offer have no names of their own (a=mid, a=group:BUNDLE)",
+            hint="send the sdp of RTCPeerConnection.createOffer()",
+        )
     sends = {
         media.kind
         for media in description.media
@@ -93,6 +105,7 @@ class Peer:
         self._fps = fps
         self._max_width = max_width
         self._told: float | None = None
+        self._closing = False
         self._receivers: dict[Kind, Receiver] = {}
         self.connected: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         """Done when the connection stands; may never be."""
@@ -136,13 +149,16 @@ class Peer:
         try:
             for kind in sorted(kinds):
                 self._take(connection.addTransceiver(kind, direction="recvonly"), kind)
-            await self._take_offer(offer)
+            await connection.setRemoteDescription(RTCSessionDescription(offer, "offer"))
             self._refuse_others()
             answer = await connection.createAnswer()
             await connection.setLocalDescription(answer)
-        except (ValueError, OperationError, InvalidStateError, InternalError) as error:
+        except OSError:
+            raise  # of this machine, not of the offer
+        except Exception as error:  # the boundary to what aiortc makes of what others send
+            log.debug("an offer cannot be answered: %s", type(error).__name__, exc_info=error)
             raise OfferError(
-                f"the offer cannot be answered: {error}",
+                f"the offer cannot be answered ({type(error).__name__})",
                 hint="offer Opus audio and VP8 or H.264 video with ICE and DTLS",
             ) from error
         text: str = connection.localDescription.sdp
@@ -155,17 +171,6 @@ class Peer:
             self._sink.push(Progress(self.person, "audio" if missing == "audio" else "video", END))
         return text
 
-    async def _take_offer(self, offer: str) -> None:
-        description = RTCSessionDescription(offer, "offer")
-        try:
-            await self._connection.setRemoteDescription(description)
-        except Exception as error:  # the boundary to what aiortc makes of what others send
-            log.debug("an offer cannot be taken: %s", type(error).__name__, exc_info=error)
-            raise OfferError(
-                f"the offer cannot be used ({type(error).__name__})",
-                hint="offer Opus audio and VP8 or H.264 video with ICE and DTLS",
-            ) from error
-
     def finish(self) -> None:
         """No more media for the sink; the connection, and with it the channel, stays."""
         for receiver in self._receivers.values():
@@ -175,7 +180,15 @@ class Peer:
         """End the connection; the sink is told that no more media comes."""
         self._end(reason)
         self.finish()
-        await self._connection.close()
+        if self._closing:
+            return
+        self._closing = True
+        try:
+            await self._connection.close()
+        except Exception as error:  # aiortc cannot close what an odd offer left half built
+            log.debug("a connection did not close: %s", type(error).__name__, exc_info=error)
+            for transport in vars(self._connection)["_RTCPeerConnection__iceTransports"]:
+                await transport.stop()
 
     def _take(self, transceiver: RTCRtpTransceiver, kind: Kind) -> None:
         """Receive this track: with our parts in aiortc's receiver, before any packet arrives."""

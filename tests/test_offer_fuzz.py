@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+from pathlib import Path
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -77,6 +79,10 @@ def test_any_text_is_read_or_refused(offer: str) -> None:
         offered(offer)
 
 
+def open_files() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
 async def answer(offer: str) -> None:
     peer = Peer("p1", frozenset({"audio", "video"}), Recorder(), fps=10.0, max_width=640)
     try:
@@ -90,15 +96,20 @@ async def answer(offer: str) -> None:
 @given(mutated())
 def test_a_changed_offer_is_answered_or_refused(offer: str) -> None:
     async def run() -> None:
+        before = open_files()
         with contextlib.suppress(OfferError):
-            await answer(offer)
+            await asyncio.wait_for(answer(offer), 5.0)
         for task in asyncio.all_tasks() - {asyncio.current_task()}:  # aiortc still connects
             task.cancel()
             await asyncio.wait([task])
+        await asyncio.sleep(0)
+        assert open_files() <= before, "a socket was left open"
 
     asyncio.run(run())
 
 
 def test_the_real_offer_is_answered() -> None:
     assert offered(OFFER) == {"audio", "video"}
-    assert offered(OFFER.replace("m=", "x=")) == set()
+    for wrong in ("m=video", "a=mid:1"):  # a bundle names what is not there
+        with pytest.raises(OfferError, match="BUNDLE"):
+            offered(OFFER.replace(wrong, "x=x"))
