@@ -1,7 +1,7 @@
 """What the face says while people speak, with and without what compensates for speech.
 
 Without means: the same windows and checkpoint, but the resting face that is taken off is that of
-faces in general, and nobody tells whether the person speaks.
+faces in general, and nobody tells whether the person speaks. The resting face alone is between.
 """
 
 from __future__ import annotations
@@ -39,6 +39,20 @@ def uncompensated(sample: Sample) -> Sample:
     return replace(sample, features={**sample.features, "face": plain})
 
 
+def unheard(sample: Sample) -> Sample:
+    """`sample` where nobody tells whether its person speaks."""
+    face = sample.features["face"].copy()
+    face[:, SPEAKING] = UNHEARD
+    return replace(sample, features={**sample.features, "face": face})
+
+
+def _same(sample: Sample) -> Sample:
+    return sample
+
+
+WAYS = {"with": _same, "only resting face": unheard, "without": uncompensated}
+
+
 def only_face(sample: Sample) -> Sample:
     return replace(
         sample, features={"face": sample.features["face"]}, mask={"face": sample.mask["face"]}
@@ -58,7 +72,7 @@ def active(model: Model, samples: Sequence[Sample]) -> dict[str, Bools]:
 def false_while_speaking(model: Model, windows: Sequence[Sample]) -> dict[str, Any]:
     """Share of windows in which happy or surprise is said of people who only speak."""
     told = {}
-    for name, change in (("with", _same), ("without", uncompensated)):
+    for name, change in WAYS.items():
         said = active(model, [change(each) for each in windows])
         told[name] = {
             "any": _share(said["happy"] | said["surprise"]),
@@ -76,7 +90,7 @@ def talkers(model: Model, count: int, seed: int = 77) -> dict[str, Any]:
     rng = np.random.default_rng(seed)
     streams = [_stream(rng) for _ in range(count)]
     told = {}
-    for name, change in (("with", _same), ("without", uncompensated)):
+    for name, change in WAYS.items():
         counts = np.zeros(5, np.int64)
         for windows, truth in streams:
             counts += _counts(model, [change(each) for each in windows], truth)
@@ -169,10 +183,6 @@ def _soon_after(truth: dict[str, Bools]) -> Bools:
     for k in range(1, WIDTH // HOP + 1):
         late[k:] |= shown[:-k]
     return late
-
-
-def _same(sample: Sample) -> Sample:
-    return sample
 
 
 def _share(found: Bools) -> float:

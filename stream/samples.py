@@ -45,7 +45,6 @@ PERSON = "p1"
 ANY_WORDS = 10_000
 """An utterance keeps all its words; only windows have a largest number."""
 
-
 COPY = "~"
 """Between the id of a recording or text and the number of its damaged copy."""
 
@@ -139,7 +138,7 @@ class Maker:
                 "align": AlignStage(PERSON, plan, align),
             }
             items: list[Message] = [*segments, Progress(PERSON, "words", END)]
-            group = comment.id.partition(COPY)[0]
+            group = comment.id.rpartition(COPY)[0] if self.chosen.damaged else comment.id
             yield list(self._samples(inline.windows(stages, items), stretches, group))
 
     def _stretches(
