@@ -3,7 +3,6 @@
 
 PY := .venv/bin/python
 CONFIG ?= configs/serve.toml
-
 DATA ?= ../shared
 SETS := sets/live
 PREPARE := configs/prepare-live.toml
@@ -11,13 +10,13 @@ PREPARE := configs/prepare-live.toml
 .PHONY: help setup serve test test-long check checkpoint clean
 
 help:
-	@echo "make serve      set up, then start the server (ARGS are passed on)"
-	@echo "make test       set up, then run every test (ARGS are passed to pytest)"
-	@echo "make test-long  set up, then run the tests that take long"
-	@echo "make check      set up, then lint and check types"
+	@echo "make serve       set up, then start the server (ARGS are passed on)"
+	@echo "make test        set up, then run every test (ARGS are passed to pytest)"
+	@echo "make test-long   set up, then run the tests that take long"
+	@echo "make check       set up, then lint and check types"
 	@echo "make checkpoint  set up, then train the shipped checkpoint anew from the folder DATA"
-	@echo "make setup      set up for all of these"
-	@echo "make clean      remove the virtual environment and caches (not the weights)"
+	@echo "make setup       set up for all of these"
+	@echo "make clean       remove the virtual environment and caches (not the weights)"
 
 setup:
 	@scripts/setup.sh packages-dev libraries weights browser

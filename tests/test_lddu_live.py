@@ -45,6 +45,13 @@ def test_shipped_checkpoint_is_small_and_its_card_up_to_date() -> None:
     assert generated.strip() == tables(SHIPPED_CHECKPOINT).strip()
 
 
+def test_windows_are_short_for_the_model() -> None:
+    """At most 80 steps in all, at most 12.5 a second: what one thread estimates in 10 ms."""
+    modalities = live_spec(ReplayConfig()).modalities
+    assert sum(each.steps for each in modalities) <= 80
+    assert all(each.rate is None or each.rate <= 12.5 for each in modalities)
+
+
 def generated(count: int) -> list[Sample]:
     generator = FaceGenerator(MEASURED, LABELS)
     return [face_sample(face) for face in generator.samples(count, seed=12345)]
