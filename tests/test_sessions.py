@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import json
+import shutil
 import sqlite3
 import time
 from collections.abc import Callable
@@ -107,9 +108,15 @@ def found_in(folder: Path) -> list[Summary]:
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
+def folder(recorded: Path, tmp_path: Path) -> Path:
+    """A copy of what was recorded, for each test."""
+    return shutil.copytree(recorded, tmp_path / "records")
+
+
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Three sessions: of anna (happy), of ben (not happy), and of nobody named."""
-    root = tmp_path / "records"
+    root = tmp_path_factory.mktemp("recorded")
     record(config(root), "one", [HELLO, *(state(i) for i in range(8))], "anna")
     record(config(root), "two", [HELLO, *(state(i, "unsure") for i in range(4))], "ben")
     record(config(root), "three", [HELLO, state(0, "active"), state(0, "inactive", 1)])
