@@ -74,7 +74,7 @@ def settings(folder: Path) -> tuple[Path, Path]:
 async def states_of_a_call(url: str) -> Caller:
     """A caller with sound and picture, once estimates have come back."""
     begin = time.monotonic() + 0.5
-    async with calling(url, Beeps(begin, 0.0), Flashes(begin, 0.0)) as caller:
+    async with calling(url, Beeps(begin, 0.0), Flashes(begin)) as caller:
         await until(lambda: "state" in caller.kinds(), seconds=30.0)
     return caller
 
