@@ -41,8 +41,10 @@ class HmmConfig(Section):
     on: Seconds = 24.0
     off: Seconds = 8.0
     level_variance: NotNegative = 1.0
-    temper: Positive = 0.2
-    """Weight of a window: those that follow share most of it."""
+    temper: Positive = 0.35
+    """Weight of a window: those that follow share most of it. Chosen, like this filter, on the two
+    validation speakers of the shipped checkpoint, whose clips were put into streams: more F1 than a
+    Kalman filter at every weight, and with this one F1 above that of the average of 1 s."""
 
 
 class EmaConfig(Section):
