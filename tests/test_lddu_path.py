@@ -9,6 +9,7 @@ import pytest
 
 from lddu_model import evaluate, labels
 from lddu_model.data import convert
+from lddu_model.data.shards import read_shards
 from lddu_model.train import main as train
 from tests.conftest import PROJECT
 from tests.lddu_layouts import made_clips, mmsa_tree, write_m3ed, write_pickle, write_table
@@ -60,3 +61,28 @@ def test_m3ed(tmp_path: Path, protocol: str) -> None:
     assert convert.main(["m3ed", *files, *words]) == 0
     about = walk("train-m3ed.toml", sets, tmp_path / "run")
     assert f"per {protocol}" in str(about["protocol"])
+
+
+@pytest.mark.parametrize(
+    ("kind", "folder", "label", "least"),
+    [("mosi-csv", "mosi_bclstm", "positive", 0.75), ("emotions-arff", "emotions_arff", None, 0.60)],
+)
+def test_small_real_sets(
+    shared: Path, tmp_path: Path, kind: str, folder: str, label: str | None, least: float
+) -> None:
+    """A smoke test on real data; mAP of the test part (by chance .51 and .31)."""
+    sets = tmp_path / "sets"
+    assert convert.main([kind, str(shared / "data" / folder), "--out", str(sets)]) == 0
+    names = [label] if label else list(read_shards(sets / "train").labels)
+    config = tmp_path / "small.toml"
+    config.write_text(
+        f'name = "small"\nout = "{tmp_path / "run"}"\nlabels = {names}\nthreads = 1\n'
+        "[model]\nwidth = 32\nheads = 2\nlayers = 1\nfeed_forward = 32\nlatent = 16\n"
+        "linear = true\ndropout = 0.3\n[optim]\nepochs = 10\nbatch = 32\nlearning_rate = 2e-3\n[mix]\nrate = 0.0\n"
+        f'[[data]]\nname = "small"\npath = "{sets / "train"}"\nvalidation = 0.2\n'
+        f'test = "{sets / "test"}"\n'
+    )
+    assert train([str(config)]) == 0
+    report = tmp_path / "run" / "evaluation" / "small" / "evaluation.json"
+    found = json.loads(report.read_text())["over_runs"]["mAP"]["mean"]
+    assert found > least
