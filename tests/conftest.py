@@ -9,11 +9,16 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from stream import models as weights
 from stream.weights import TABLE
 
 PROJECT = Path(__file__).parent.parent
+
+# A busy machine is no error of the code; what hangs ends by pytest's own timeout.
+settings.register_profile("project", deadline=None)
+settings.load_profile("project")
 
 
 @pytest.fixture(scope="session")

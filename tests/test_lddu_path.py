@@ -78,7 +78,7 @@ def test_small_real_sets(
     config.write_text(
         f'name = "small"\nout = "{tmp_path / "run"}"\nlabels = {names}\nthreads = 1\n'
         "[model]\nwidth = 32\nheads = 2\nlayers = 1\nfeed_forward = 32\nlatent = 16\n"
-        "linear = true\ndropout = 0.3\n[optim]\nepochs = 10\nbatch = 32\nlearning_rate = 2e-3\n"
+        "linear = true\ndropout = 0.3\n[optim]\nepochs = 6\nbatch = 32\nlearning_rate = 2e-3\n"
         "[mix]\nrate = 0.0\n"
         f'[[data]]\nname = "small"\npath = "{sets / "train"}"\nvalidation = 0.2\n'
         f'test = "{sets / "test"}"\n'
