@@ -280,6 +280,7 @@ class _Background:
         try:
             return await analyze_recording(self._media, self._config, engines, self._write)
         finally:
+            await engines.inference.idle()  # whoever left early did not wait for it
             if loaded is not None:
                 loaded.close()
 

@@ -12,7 +12,7 @@ import pytest
 from lddu_model import Prediction, Sample
 from tests.virtual_time import run
 from workers.face_features import FEATURE_NAMES, SPEAKING, UNHEARD
-from workers.infer import InferenceEngine, InferWorker, to_sample
+from workers.infer import InferenceEngine, InferWorker, Predict, to_sample
 from workers.mailbox import Closed, Mailbox, Policy
 from workers.messages import (
     AlignedWindow,
@@ -111,6 +111,25 @@ def test_windows_of_many_sessions_share_a_batch_and_get_their_own_answer() -> No
         ]
 
     run(main())
+
+
+def test_what_nobody_waits_for_any_more_ends_before_idle_does() -> None:
+    async def slow(predict: Predict, samples: Sequence[Sample]) -> Prediction:
+        await asyncio.sleep(1.0)
+        return predict(samples)
+
+    async def main() -> None:
+        model = Mean()
+        engine = InferenceEngine(model, slow)
+        await engine.idle()
+        left = asyncio.create_task(engine.infer(window(0)))
+        await asyncio.sleep(0.5)
+        left.cancel()
+        assert model.sizes == []
+        await engine.idle()
+        assert model.sizes == [1]
+
+    run(main())  # a task that is left running fails the test
 
 
 def test_a_batch_waits_at_most_the_bound() -> None:

@@ -96,6 +96,11 @@ class InferenceEngine:
             self._task = asyncio.create_task(self._drain(), name="inference")
         return await future
 
+    async def idle(self) -> None:
+        """Wait until nothing is computed any more, also for callers that did not wait."""
+        if self._task is not None:
+            await asyncio.wait([self._task])
+
     async def _drain(self) -> None:
         """Serve until nothing is pending; windows that come during a batch form the next one."""
         try:
