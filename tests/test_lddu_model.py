@@ -341,6 +341,23 @@ def test_doubt_looks_at_signals_alone() -> None:
     assert touched == {n for n in touched if n.startswith("doubts.")}
 
 
+def test_doubt_reaches_what_is_stated() -> None:
+    torch.manual_seed(0)
+    net = create("default", SPEC, LABELS, SMALL)
+    samples = toy_samples(8)
+    before = net.predict(samples)
+    with torch.no_grad():
+        for bias in ("doubts.0.out.bias", "doubts.3.out.bias"):  # of words alone, and of all
+            net.net.get_parameter(bias).add_(1.0)
+    after = net.predict(samples)
+    factor = after.variance / before.variance
+    assert (factor > 1.3).all() and np.ptp(factor) < 1e-3
+    alone = after.modality_variance / before.modality_variance
+    assert (alone[:, 0] > 1.3).all()
+    np.testing.assert_array_equal(alone[:, 1:], 1.0)
+    np.testing.assert_array_equal(after.probability, before.probability)
+
+
 @pytest.mark.parametrize("positions", ["start", "end"])
 def test_linear_reading_pools_and_learns_by_itself(positions: str) -> None:
     torch.manual_seed(0)
