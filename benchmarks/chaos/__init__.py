@@ -1,0 +1,1 @@
+"""What is done to the server and to what it is sent, on purpose: ``python -m benchmarks.chaos``."""
