@@ -7,7 +7,7 @@ DATA ?= ../shared
 SETS := sets/live
 PREPARE := configs/prepare-live.toml
 
-.PHONY: help setup serve test test-long check checkpoint clean
+.PHONY: help setup serve test test-long check checkpoint lock sbom audit clean
 
 help:
 	@echo "make serve       set up, then start the server (ARGS are passed on)"
@@ -15,6 +15,9 @@ help:
 	@echo "make test-long   set up, then run the tests that take long"
 	@echo "make check       set up, then lint and check types"
 	@echo "make checkpoint  set up, then train the shipped checkpoint anew from the folder DATA"
+	@echo "make lock        pin every package anew, with hashes (requirements*.lock)"
+	@echo "make sbom        write the bill of materials, weights included (build/sbom.json, CycloneDX)"
+	@echo "make audit       ask PyPI for known vulnerabilities of the locked packages"
 	@echo "make setup       set up for all of these"
 	@echo "make clean       remove the virtual environment and caches (not the weights)"
 
@@ -58,6 +61,20 @@ $(SETS)/.generated: $(FACES)
 	@$(PY) -m stream.faces $(PREPARE) --out $(SETS)/faces
 	@$(PY) -m stream.faces $(PREPARE) --out $(SETS)/faces-test --count 1200 --seed 2
 	@touch $@
+
+lock:
+	@scripts/setup.sh tools
+	@scripts/lock.sh
+
+sbom:
+	@scripts/setup.sh packages tools
+	@mkdir -p build
+	@.setup/tools/bin/cyclonedx-py environment $(PY) --pyproject pyproject.toml --of JSON -o build/sbom.json
+	@$(PY) -m stream.bill build/sbom.json
+
+audit:
+	@scripts/setup.sh tools
+	@.setup/tools/bin/pip-audit --strict --require-hashes --disable-pip -r requirements.lock
 
 clean:
 	rm -rf .venv .setup .pytest_cache .mypy_cache .ruff_cache .hypothesis build *.egg-info

@@ -5,6 +5,7 @@
 #   libraries     system libraries that mediapipe loads
 #   weights       model files, verified, in the cache folder
 #   browser       a Chromium or Chrome for the browser tests
+#   tools         what `make lock`, `make sbom` and `make audit` need, apart from .venv
 # Settings: PYTHON (interpreter for .venv), TORCH=cuda (default: the CPU build of torch).
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -102,11 +103,28 @@ print(next(need for need in needs if need.startswith("torch")))')
     fi
 }
 
+# Versions and hashes as locked. Where an index lacks one of them, what pyproject.toml allows; where
+# a file is not the one that was locked, nothing.
+install_project() {
+    local extra=$1 output
+    if output=$(pip_install --require-hashes --no-deps -r "requirements$extra.lock" 2>&1); then
+        pip_install --no-deps --no-build-isolation -e .
+        return
+    fi
+    if grep -q 'DO NOT MATCH THE HASHES' <<<"$output"; then
+        echo "$output" >&2
+        fail "a package is not the one that requirements$extra.lock names; nothing was installed"
+    fi
+    say "$(grep -m1 '^ERROR' <<<"$output" || echo "requirements$extra.lock cannot be installed here")"
+    say "taking the versions that pyproject.toml allows instead"
+    if [ -n "$extra" ]; then pip_install -e '.[dev]'; else pip_install -e .; fi
+}
+
 install_packages() {
     local extra=$1 mark state
     make_venv
     # The editable installation points here, so the place is part of what must not have changed.
-    mark="$(cksum <pyproject.toml) $("$py" --version) ${TORCH:-cpu} $PWD"
+    mark="$(cat pyproject.toml requirements*.lock | cksum) $("$py" --version) ${TORCH:-cpu} $PWD"
     state=.setup/packages$extra
     for done in "$state" .setup/packages-dev; do
         if [ -f "$done" ] && [ "$(cat "$done")" = "$mark" ]; then return; fi
@@ -114,9 +132,20 @@ install_packages() {
     "$py" -m pip --version >/dev/null 2>&1 || "$py" -m ensurepip >/dev/null
     install_torch
     say "installing packages (minutes the first time)"
-    if [ -n "$extra" ]; then pip_install -e '.[dev]'; else pip_install -e .; fi
+    install_project "$extra"
     mkdir -p .setup
     echo "$mark" >"$state"
+}
+
+install_tools() {
+    local tools=.setup/tools wanted="uv==0.13.9 cyclonedx-bom==7.5.0 pip-audit==2.10.1"
+    if [ "$(cat "$tools/wanted" 2>/dev/null)" = "$wanted" ]; then return; fi
+    make_venv
+    say "installing tools for the lock, the bill of materials and the audit"
+    "$py" -m venv --clear "$tools"
+    # shellcheck disable=SC2086
+    "$tools/bin/python" -m pip install -qq $wanted
+    echo "$wanted" >"$tools/wanted"
 }
 
 have_libraries() {
@@ -167,6 +196,7 @@ for step in "$@"; do
         libraries) install_libraries ;;
         weights) "$py" -m stream.models fetch ;;
         browser) install_browser ;;
+        tools) install_tools ;;
         *) fail "unknown step $step" ;;
     esac
 done
