@@ -116,6 +116,7 @@ async def analyze_recording(
         faces=config.outlines,
         plan=_short_plan(media.duration, config),
         both_ways=config.two_sided and not paced,
+        source="file",
     )
     outcome = Outcome()
     try:

@@ -211,6 +211,7 @@ class Calls:
             self._engines.threads,
             Flow.LIVE,
             peer.now,
+            source="whip" if grant.published else "camera",
         )
         sink.session = session
         recorder = self._recorder if consent.record else None

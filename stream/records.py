@@ -8,12 +8,13 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
-from typing import Literal, TypedDict
+from typing import Literal, TypedDict, get_args
 
 from stream.config import Consent
 from workers.messages import (
     FaceFrame,
     Gap,
+    Presence,
     Source,
     TranscriptSegment,
 )
@@ -21,6 +22,11 @@ from workers.states import EmotionEvent, EmotionState, LabelState, Reason, Statu
 
 SCHEMA = 1
 """Version of the schema; a reader refuses a higher one."""
+
+Origin = Literal["camera", "tab", "whip", "file"]
+"""Where pictures and sound of a session come from; ``tab``: a shared tab, window or screen."""
+
+ORIGINS: tuple[Origin, ...] = get_args(Origin)
 
 NOTICE = "Emotion estimates are running. They are guesses about expression, not facts about people."
 
@@ -36,6 +42,8 @@ class HelloRecord(TypedDict):
     notice: str
     window_s: float
     hop_s: float
+    source: Origin
+    many: bool
 
 
 class LabelRecord(TypedDict):
@@ -86,17 +94,19 @@ class WordRecord(TypedDict):
 
 class TranscriptRecord(TypedDict):
     type: Literal["transcript"]
-    person: str
+    person: str | None
     t0: float
     t1: float
     text: str
     language: str
     words: list[WordRecord]
+    overlap: bool
     lag_s: float
 
 
 class FaceBoxRecord(TypedDict):
     track: int
+    person: str | None
     box: list[float]
     outlines: list[list[list[float]]]
 
@@ -107,6 +117,13 @@ class FaceRecord(TypedDict):
     person: str
     faces: list[FaceBoxRecord]
     lag_s: float
+
+
+class PersonRecord(TypedDict):
+    type: Literal["person"]
+    person: str
+    t: float
+    present: bool
 
 
 class ClockRecord(TypedDict):
@@ -143,6 +160,7 @@ Record = (
     | EventRecord
     | TranscriptRecord
     | FaceRecord
+    | PersonRecord
     | ClockRecord
     | GapRecord
     | RecordingRecord
@@ -158,6 +176,9 @@ def hello(
     consent: Consent,
     window_s: float,
     hop_s: float,
+    source: Origin,
+    *,
+    many: bool,
 ) -> HelloRecord:
     return {
         "type": "hello",
@@ -170,6 +191,8 @@ def hello(
         "notice": NOTICE,
         "window_s": window_s,
         "hop_s": hop_s,
+        "source": source,
+        "many": many,
     }
 
 
@@ -207,7 +230,7 @@ def event(message: EmotionEvent, lag_s: float) -> EventRecord:
 def transcript(message: TranscriptSegment, lag_s: float) -> TranscriptRecord:
     return {
         "type": "transcript",
-        "person": message.person,
+        "person": message.person if message.known else None,
         "t0": _seconds(message.t0),
         "t1": _seconds(message.t1),
         "text": message.text,
@@ -221,6 +244,7 @@ def transcript(message: TranscriptSegment, lag_s: float) -> TranscriptRecord:
             }
             for word in message.words
         ],
+        "overlap": message.overlap,
         "lag_s": _seconds(lag_s),
     }
 
@@ -236,12 +260,22 @@ def face(
         "faces": [
             {
                 "track": found.track,
+                "person": found.person,
                 "box": [round(edge, 4) for edge in found.box],
                 "outlines": lines,
             }
             for found, lines in zip(message.faces, outlines, strict=True)
         ],
         "lag_s": _seconds(lag_s),
+    }
+
+
+def person(message: Presence) -> PersonRecord:
+    return {
+        "type": "person",
+        "person": message.person,
+        "t": _seconds(message.t),
+        "present": message.present,
     }
 
 

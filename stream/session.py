@@ -13,7 +13,7 @@ from stream.config import Consent, StreamConfig
 from stream.engines import Engines
 from stream.graph import Flow, Graph, GraphConfig, Runs, build
 from stream.overlay import outlines
-from stream.records import Record
+from stream.records import Origin, Record
 from stream.smoothing import smooth_config
 from stream.spec import MAX_WORDS, RATE
 from stream.subscription import CAPACITY, Subscription
@@ -26,6 +26,7 @@ from workers.messages import (
     Gap,
     Message,
     Modality,
+    Presence,
     Progress,
     TranscriptSegment,
     VideoFrame,
@@ -116,6 +117,7 @@ class Session:
         faces: bool = True,
         plan: WindowPlan | None = None,
         both_ways: bool = False,
+        source: Origin = "camera",
     ) -> None:
         self.id = session
         self.person = person
@@ -133,6 +135,8 @@ class Session:
             consent,
             config.window.width,
             config.window.hop,
+            source,
+            many=False,
         )
         self._refused = any(not getattr(consent, name) for name in config.modalities)
         self._now = now
@@ -258,6 +262,8 @@ class Session:
                     return None
                 lines = [outlines(face) for face in message.faces]
                 return records.face(message, lines, self._lag(message.t))
+            case Presence():
+                return records.person(message)
             case Gap():
                 return records.gap(message)
             case _:

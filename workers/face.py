@@ -97,8 +97,9 @@ class FaceStage:
                 face.landmarks,
                 freeze(complete(face.features, *neutral[track])),
                 face.quality,
+                frame.person if rank == 0 else None,
             )
-            for track, face in zip(tracks, found, strict=True)
+            for rank, (track, face) in enumerate(zip(tracks, found, strict=True))
         )
         return FaceFrame(frame.person, frame.t, faces, frame.provisional)
 

@@ -157,6 +157,10 @@ class TranscriptSegment:
     words: tuple[Word, ...]
     language: str
     """ISO 639-1 code."""
+    known: bool = True
+    """False: nobody knows who of those that `person` shares said it."""
+    overlap: bool = False
+    """Several people spoke at once."""
 
     @property
     def text(self) -> str:
@@ -211,6 +215,8 @@ class Face:
     features: Float32
     """(D,) blendshapes, pose and quality; names in ``workers.face.FEATURE_NAMES``."""
     quality: FaceQuality
+    person: str | None = None
+    """Whose face it is; None: not decided (yet)."""
 
     @property
     def box(self) -> tuple[float, float, float, float]:
@@ -228,6 +234,15 @@ class FaceFrame:
     t: float
     faces: tuple[Face, ...]
     provisional: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Presence:
+    """A person appeared in the picture at `t`, left it, or came back."""
+
+    person: str
+    t: float
+    present: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -332,6 +347,7 @@ Data = (
     | TextFrames
     | AcousticFrames
     | FaceFrame
+    | Presence
     | AlignedWindow
     | EmotionEstimate
     | EmotionState

@@ -16,6 +16,7 @@ Reason = Literal[
     "several_faces",
     "small_or_dark_face",
     "no_speech",
+    "overlap",
     "out_of_domain",
     "modality_conflict",
     "language",

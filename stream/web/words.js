@@ -8,6 +8,7 @@ const REASONS = {
   several_faces: () => "Several faces: the largest is used, and the voice may be somebody else's.",
   small_or_dark_face: () => "The face is small or dark. Come closer or add light.",
   no_speech: () => "No speech heard.",
+  overlap: () => "Several people speak at once: their voices and words do not count.",
   out_of_domain: () => "Picture, sound or words are unlike anything that the model has learnt from.",
   modality_conflict: () => "Face, voice and words contradict each other.",
   language: () => "Most words are of a language that is not understood here. They do not count.",

@@ -128,6 +128,7 @@ def test_not_sure_says_why(page: Page, server: FakeServer) -> None:
         "warming_up": "the first estimate needs 3 s",
         "no_face": "No face found",
         "no_speech": "No speech heard",
+        "overlap": "Several people speak at once",
         "variance_high": "too little to be sure",
         "several_faces": "the largest is used",
         "small_or_dark_face": "small or dark",
