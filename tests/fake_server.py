@@ -151,7 +151,7 @@ class FakeServer:
     async def _start(self) -> None:
         app = web.Application()
         app.router.add_get("/", self._page)
-        app.router.add_get("/static/{name}", self._static)
+        app.router.add_get("/static/{name:.+}", self._static)
         app.router.add_get("/api/config", self._config)
         app.router.add_post("/api/offer", self._offer)
         app.router.add_delete("/api/sessions/{id}", self._delete)

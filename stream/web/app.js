@@ -1,13 +1,13 @@
 // The page in order: what will happen and consent, then camera and microphone, then the session.
 
 import { Connection, erase, openMedia, request } from "./connection.js";
-import { otherSchema, Problem } from "./problems.js";
+import { inPage, otherSchema, Problem } from "./problems.js";
 import { SCHEMA, Session } from "./session.js";
-import { list, purposeText, receiptText, recordText, storedText, whereText } from "./words.js";
+import { LANGUAGES, T, labelText, useLanguage } from "./texts.js";
+import { purposeText, receiptText, recordText, storedText, whereText } from "./words.js";
 
 const byId = (id) => document.getElementById(id);
 const form = byId("consent");
-const NOTICE = "Emotion estimates are running";
 
 let config = null;
 let session = null;
@@ -22,7 +22,7 @@ function show(part) {
   byId("stop").hidden = byId("withdraw").hidden = part !== "live";
   if (part !== "start") byId("receipt").hidden = true;
   byId("recorded").hidden = part !== "start" || !recorded;
-  byId("notice").textContent = part === "live" ? NOTICE : "";
+  byId("notice").textContent = part === "live" ? T.page.notice : "";
   scrollTo(0, 0);
   byId(part).querySelector("h2").focus({ preventScroll: true });
 }
@@ -38,9 +38,7 @@ function end() {
 
 function fail(error) {
   end();
-  const problem = error instanceof Problem
-    ? error
-    : new Problem("Something in this page failed", `${error.name}: ${error.message}`, "Reload the page and try again.");
+  const problem = error instanceof Problem ? error : inPage(error);
   byId("problem-title").textContent = problem.title;
   byId("problem-what").textContent = problem.what;
   byId("problem-hint").textContent = problem.hint;
@@ -55,15 +53,26 @@ async function introduce() {
     fail(error);
     return;
   }
-  byId("start-labels").textContent = list(config.labels);
-  byId("start-purpose").textContent = purposeText(config.purpose);
-  byId("start-where").textContent = whereText(location.hostname);
-  byId("start-stored").textContent = storedText(config.record);
-  byId("record-what").textContent = config.record ? recordText(config.record) : "";
+  tellStart();
   byId("recording").hidden = !config.record;
   for (const name of ["face", "voice", "words"]) form.elements[name].closest("label").hidden = !config.modalities.includes(name);
   byId("begin").disabled = false;
   show("start");
+}
+
+/** The texts of the first part that depend on the server. */
+function tellStart() {
+  byId("start-what").textContent = T.start.what(config.labels.map(labelText));
+  byId("start-purpose").textContent = purposeText(config.purpose);
+  byId("start-where").textContent = whereText(location.hostname);
+  byId("start-stored").textContent = storedText(config.record);
+  byId("record-what").textContent = config.record ? recordText(config.record) : "";
+}
+
+function speak(code) {
+  useLanguage(code);
+  if (config) tellStart();
+  session?.retell();
 }
 
 async function begin(consent) {
@@ -86,7 +95,7 @@ form.addEventListener("submit", async (event) => {
   const agreed = (name) => form.elements[name].checked;
   const consent = { version: config.consent_version, face: agreed("face"), voice: agreed("voice"), words: agreed("words"), record: agreed("record") };
   const none = !(consent.face || consent.voice || consent.words);
-  byId("consent-error").textContent = none ? "Choose at least one of face, voice and words." : "";
+  byId("consent-error").textContent = none ? T.start.nothing : "";
   if (none) return;
   byId("begin").disabled = true;
   await begin(consent).catch(fail);
@@ -120,5 +129,10 @@ byId("withdraw").addEventListener("click", () => {
 byId("erase").addEventListener("click", () => showReceipt(erase(recorded)));
 byId("retry").addEventListener("click", introduce);
 addEventListener("pagehide", end);
+
+for (const { code, language } of Object.values(LANGUAGES)) byId("language").add(new Option(language, code));
+byId("language").addEventListener("change", () => speak(byId("language").value));
+speak();
+byId("language").value = T.code;
 
 introduce();

@@ -8,7 +8,7 @@ export class Events {
   constructor(list) {
     this.list = list;
     this.lines = [];
-    this.#draw();
+    this.draw();
   }
 
   take(record) {
@@ -20,10 +20,10 @@ export class Events {
     else if (known) Object.assign(known, record);
     else this.lines.unshift({ ...record });
     this.lines.length = Math.min(this.lines.length, LINES);
-    this.#draw();
+    this.draw();
   }
 
-  #draw() {
+  draw() {
     this.list.replaceChildren(...this.lines.map((line) => {
       const item = document.createElement("li");
       item.textContent = eventText(line);

@@ -41,6 +41,14 @@ export class Session {
     this.outline.draw();
   }
 
+  /** The language of the page is another one. */
+  retell() {
+    this.view.retell();
+    this.view.estimates(this.shown, this.reason);
+    this.told = 0;
+    this.#wake();
+  }
+
   take(record) {
     this.stats.count(record.type);
     if (this.person && record.person && record.person !== this.person) return;

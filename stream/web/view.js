@@ -2,13 +2,14 @@
 // only changes their text and positions.
 
 import { Events } from "./events.js";
-import { recordingText, STATUS, verdict } from "./words.js";
+import { percent } from "./format.js";
+import { LANGUAGES, labelText, T } from "./texts.js";
+import { recordingText, statusText, verdict } from "./words.js";
 
 const CAPTION_LINES = 20;
 const ANNOUNCE_MS = 4000;
 
 const byId = (id) => document.getElementById(id);
-const percent = (value) => `${Math.round(value * 100)}`;
 
 function setText(element, text) {
   if (element.textContent !== text) element.textContent = text;
@@ -23,10 +24,10 @@ function make(tag, className, parent) {
 
 class Row {
   constructor(name, table) {
+    this.name = name;
     this.row = make("tr", "", table);
-    const head = make("th", "", this.row);
-    head.scope = "row";
-    head.textContent = name;
+    this.head = make("th", "", this.row);
+    this.head.scope = "row";
     const bar = make("td", "bar", this.row);
     bar.ariaHidden = "true";
     const track = make("div", "track", bar);
@@ -40,15 +41,15 @@ class Row {
   }
 
   draw(label) {
-    const status = STATUS[label?.status] ?? STATUS.unsure;
+    setText(this.head, labelText(this.name));
     const [low, high] = label?.interval ?? [0, 1];
     this.row.dataset.status = label?.status ?? "unknown";
     this.band.style.left = `${low * 100}%`;
     this.band.style.width = `${(high - low) * 100}%`;
     this.mark.style.left = `${(label?.probability ?? 0.5) * 100}%`;
     setText(this.estimate, label ? `${percent(label.probability)} %` : "–");
-    setText(this.range, label ? `${percent(low)} to ${percent(high)}` : "");
-    setText(this.status, `${status.sign} ${status.text}`);
+    setText(this.range, label ? T.live.range(low, high) : "");
+    setText(this.status, statusText(label?.status ?? "unsure"));
   }
 }
 
@@ -57,12 +58,16 @@ export class View {
     this.config = config;
     this.consent = consent;
     this.announced = -Infinity;
+    this.long = "";
+    this.recorded = null;
     byId("labels").replaceChildren();
     byId("captions").replaceChildren();
     this.events = new Events(byId("events"));
     byId("no-camera").hidden = consent.face;
     byId("no-words").hidden = consent.words;
     this.rows = new Map(config.labels.map((name) => [name, new Row(name, byId("labels"))]));
+    this.notice("");
+    this.latency(null, null);
   }
 
   /** Draw a state record; `reason` is one of the page's own and replaces it where set. */
@@ -87,13 +92,21 @@ export class View {
 
   /** What the server wants to be read all the time, beside this page's own short notice. */
   notice(text) {
-    if (text) setText(byId("notice-long"), text);
+    this.long = text;
+    setText(byId("notice-long"), text && text !== LANGUAGES.en.page.noticeLong ? text : T.page.noticeLong);
   }
 
   /** The short notice says whether a record is kept. */
   recording(record) {
-    this.short ??= byId("notice").textContent;
-    setText(byId("notice"), this.short + recordingText(record));
+    this.recorded = record;
+    setText(byId("notice"), T.page.notice + (record ? recordingText(record) : ""));
+  }
+
+  /** Tell everything that stays in the language of the page. */
+  retell() {
+    this.notice(this.long);
+    this.recording(this.recorded);
+    this.events.draw();
   }
 
   event(record) {
@@ -108,8 +121,8 @@ export class View {
   }
 
   latency(face, state) {
-    const told = (seconds) => (seconds === null ? "measuring" : `${Math.round(seconds * 1000)} ms`);
-    setText(byId("latency-face"), this.consent.face ? told(face) : "not in use");
+    const told = (seconds) => (seconds === null ? T.live.measuring : T.live.delay(seconds));
+    setText(byId("latency-face"), this.consent.face ? told(face) : T.live.notInUse);
     setText(byId("latency-state"), told(state));
   }
 }

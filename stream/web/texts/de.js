@@ -1,0 +1,208 @@
+// Deutsch. Keys and functions are those of en.js.
+
+import { clockText, list as join, percent } from "../format.js";
+
+const list = (items) => join(items, "und");
+const days = (n) => `${n} ${n === 1 ? "Tag" : "Tage"}`;
+const KEPT = { estimates: "Schätzungen", words: "Worte", faces: "Umrisse von Gesichtern" };
+const RECORDING = {
+  disk_full: "die Platte ist voll",
+  read_only: "die Platte ist schreibgeschützt",
+  disk_failed: "die Platte ist ausgefallen",
+};
+
+export default {
+  code: "de",
+  language: "Deutsch",
+  list,
+
+  page: {
+    title: "Emotionen, live geschätzt",
+    notice: "Emotionen werden geschätzt",
+    noticeLong: "Emotionen werden geschätzt. Das sind Vermutungen über den Ausdruck, keine Tatsachen über Menschen.",
+    stop: "Stopp",
+    withdraw: "Widerrufen und löschen",
+    retry: "Noch einmal versuchen",
+    languageLabel: "Sprache",
+  },
+
+  start: {
+    title: "Bevor etwas beginnt",
+    recorded: "Die beendete Sitzung wurde aufgezeichnet.",
+    erase: "Aufzeichnung löschen",
+    saveReceipt: "Beleg speichern",
+    what: (labels) => `Diese Seite vermutet, wonach Ihr Ausdruck, Ihre Stimme und Ihre Worte aussehen: ${list(labels)}. Was in Ihnen vorgeht, kann sie nicht wissen; sie irrt sich oft, und sie sagt es, wenn sie unsicher ist.`,
+    purpose: "Zweck",
+    processed: "Verarbeitung",
+    stored: "Gespeichert",
+    agree: "Ich stimme zu, dass verarbeitet werden",
+    face: "Gesicht",
+    faceWhat: "Punkte und Bewegungen des Gesichts, von der Kamera",
+    voice: "Stimme",
+    voiceWhat: "wie etwas gesagt wird, vom Mikrofon",
+    words: "Worte",
+    wordsWhat: "was gesagt wird, als Untertitel, vom Mikrofon",
+    agreeKept: "Ich stimme auch zu, dass aufbewahrt werden",
+    record: "Aufzeichnung",
+    begin: "Zustimmen und beginnen",
+    nothing: "Wählen Sie mindestens eines von Gesicht, Stimme und Worten.",
+    fine: "Erst dann fragt der Browser nach Kamera und Mikrofon, und nur nach dem, was Sie gewählt haben. Sie können jederzeit aufhören. Stimmen Sie nur für sich selbst zu: Wer sonst im Bild oder zu hören ist, wird ebenso untersucht.",
+    noticeLink: "Wie Ihre Daten verwendet werden",
+    mustNot: "Wofür dies nicht verwendet werden darf",
+    mustNotWhat: "Nicht für Entscheidungen über Menschen: keine Einstellung, Benotung, Polizeiarbeit, Versicherung, keine Beobachtung von Beschäftigten oder Schülern, keine Diagnose. Ausdruck ist je nach Mensch und Kultur verschieden.",
+  },
+
+  live: {
+    self: "Ihr Bild",
+    camera: "Ihre Kamera, gespiegelt",
+    noCamera: "Kamera nicht in Gebrauch",
+    estimates: "Wonach es aussieht",
+    table: "Schätzung je Emotion, mit dem Bereich ihrer Unsicherheit",
+    looksLike: "Sieht aus nach",
+    bar: "Balken",
+    estimate: "Schätzung",
+    status: "Zustand",
+    legend: "Der Strich ist die Schätzung, das Band ihr Bereich (eine Standardabweichung).",
+    distrust: "Der Zweifel des Modells bewährt sich in dieser Sitzung nicht: Alle Augenblicke zählen gleich, und die Bänder sind ein Mittelwert.",
+    faceDelay: "Verzug des Umrisses",
+    stateDelay: "Verzug der Schätzung",
+    delayWhat: "Von Kamera und Mikrofon bis zum Bildschirm, Median der letzten 10 Sekunden.",
+    captions: "Untertitel",
+    noWords: "Worte nicht in Gebrauch",
+    lately: "Zuletzt",
+    latelyWhat: "Was kam und ging",
+    measuring: "wird gemessen",
+    notInUse: "nicht in Gebrauch",
+    range: (low, high) => `${percent(low)} bis ${percent(high)}`,
+    delay: (seconds) => `${Math.round(seconds * 1000)} ms`,
+  },
+
+  reasons: {
+    connecting: () => "Verbindung zum Server wird aufgebaut.",
+    paused: () => "Pause: Nichts wird untersucht.",
+    warming_up: (config) => `Anlauf: Die erste Schätzung braucht ${config.window_s} s Bild und Ton.`,
+    no_face: () => "Kein Gesicht gefunden. Kommen Sie ins Bild, näher heran oder machen Sie Licht.",
+    several_faces: () => "Mehrere Gesichter: Das größte zählt, und die Stimme kann jemand anderem gehören.",
+    small_or_dark_face: () => "Das Gesicht ist klein oder dunkel. Kommen Sie näher oder machen Sie Licht.",
+    no_speech: () => "Es ist nichts zu hören, was gesprochen wäre.",
+    overlap: () => "Mehrere sprechen gleichzeitig: Ihre Stimmen und Worte zählen nicht.",
+    out_of_domain: () => "Bild, Ton oder Worte gleichen nichts, woraus das Modell gelernt hat.",
+    modality_conflict: () => "Gesicht, Stimme und Worte widersprechen einander.",
+    language: () => "Die meisten Worte sind in einer Sprache, die hier nicht verstanden wird. Sie zählen nicht.",
+    asr_lag: () => "Worte kommen zu spät oder fehlen: Die Umschrift kommt nicht nach.",
+    clock_provisional: () => "Bild und Ton werden noch auf eine Uhr gebracht.",
+    variance_high: () => "Gesicht, Stimme und Worte sagen zu wenig, um sicher zu sein.",
+    unclear: () => "Keine Emotion tritt deutlich genug hervor.",
+    stale: () => "Das neueste Bild oder der neueste Ton ist zu alt. Vielleicht ist der Server überlastet.",
+    no_consent: () => "Die Schätzung beruht nur auf dem, dem Sie zugestimmt haben.",
+    failed: () => "Die Analyse ist kurz ausgefallen. Sie geht von selbst weiter.",
+    silent: () => "Es kommen keine neuen Schätzungen. Vielleicht ist der Server überlastet.",
+    interrupted: () => "Die Verbindung ist unterbrochen. Sie wird wieder aufgebaut.",
+  },
+  otherReason: (reason) => `Grund, den der Server nennt: ${reason}.`,
+
+  labels: {
+    happy: "froh",
+    sad: "traurig",
+    anger: "Ärger",
+    angry: "Ärger",
+    surprise: "Überraschung",
+    surprised: "Überraschung",
+    disgust: "Ekel",
+    disgusted: "Ekel",
+    fear: "Angst",
+    afraid: "Angst",
+  },
+  status: { active: "aktiv", unsure: "unsicher", inactive: "nicht aktiv" },
+  verdict: {
+    active: (labels) => `Sieht aus nach: ${list(labels)}`,
+    none: "Sieht nach nichts davon aus",
+    unsure: "Unsicher",
+    rest: (labels) => `Unsicher bei ${list(labels)}.`,
+  },
+  event: {
+    onset: (label, onset) => `${label} seit ${clockText(onset)}`,
+    offset: (label, onset, t, peak) => `${label} ${clockText(onset)} bis ${clockText(t)}, am stärksten ${clockText(peak.t)} (${percent(peak.probability)} %)`,
+  },
+
+  purposes: {
+    self_view: "Selbstbild: Diese Schätzungen sehen nur Sie.",
+    research: "Forschung: Sehen Sie nach, was Sie dafür unterschrieben haben.",
+    personal_training: "Eigenes Üben: für Sie, nie für Arbeitgeber oder Schule.",
+    media_analysis: "Analyse von Medien.",
+    medical_safety: "Medizin oder Sicherheit, wie mit Ihnen vereinbart.",
+    workplace: "Bei der Arbeit: nur Ihnen gezeigt, oder aus Worten allein.",
+    education: "In der Schule: nur Ihnen gezeigt, oder aus Worten allein.",
+  },
+  where: {
+    here: "Auf diesem Rechner. Bild und Ton gehen sonst nirgendwohin.",
+    there: (host) => `Auf ${host}. Bild und Ton gehen dorthin und sonst nirgendwohin.`,
+  },
+  stored: {
+    nothing: "Nichts. Bild, Ton, Worte und Schätzungen sind vergessen, wenn die Sitzung endet.",
+    ifAgreed: "Nichts, wenn Sie unten nicht zustimmen. Bild und Ton werden nie gespeichert.",
+    kept: (record) => list(Object.entries(record).filter(([, n]) => n > 0).map(([name, n]) => `${KEPT[name] ?? name} für ${days(n)}`)),
+  },
+  receipt: (erased, lines, hash) => `Sie haben Ihre Zustimmung widerrufen. Die Sitzung war sofort zu Ende, und ${erased ? `${lines} aufgezeichnete Zeilen wurden gelöscht` : "es war nichts aufgezeichnet"}.${hash ? ` Beleg ${hash}.` : ""}`,
+  recording: ({ on, reason }) => (on ? " und aufgezeichnet" : `; nicht aufgezeichnet: ${RECORDING[reason] ?? "die Aufzeichnung ist ausgefallen"}`),
+
+  problems: {
+    devices: (kinds) => [kinds.video && "Kamera", kinds.audio && "Mikrofon"].filter(Boolean).join(" oder "),
+    NotAllowedError: (d) => [
+      `${d}: nicht erlaubt`,
+      "Der Browser oder das Betriebssystem hat es nicht erlaubt.",
+      "Erlauben Sie es mit dem Zeichen neben der Adresse dieser Seite (und in den Einstellungen des Systems) und versuchen Sie es noch einmal. Oder beginnen Sie ohne.",
+    ],
+    NotFoundError: (d) => [
+      `${d}: nicht gefunden`,
+      "Der Browser kennt kein solches Gerät.",
+      "Stecken Sie es an oder schalten Sie es ein und versuchen Sie es noch einmal. Oder stimmen Sie nur dem zu, was Sie haben.",
+    ],
+    NotReadableError: (d) => [
+      `${d}: belegt`,
+      "Ein anderes Programm verwendet das Gerät, oder das System gibt es dem Browser nicht.",
+      "Schließen Sie andere Programme, die es verwenden (Anrufe, Aufnahmen, andere Tabs), und versuchen Sie es noch einmal.",
+    ],
+    otherMedia: (d, error) => [`${d}: nicht gestartet`, `${error.name}: ${error.message}`, "Laden Sie die Seite neu und versuchen Sie es noch einmal."],
+    insecure: () => [
+      "Der Browser gibt die Kamera nicht frei",
+      "Browser geben Kamera und Mikrofon nur Seiten, die über https oder von localhost kommen.",
+      "Öffnen Sie die Seite als http://localhost, oder starten Sie den Server mit einem Zertifikat und verwenden Sie https.",
+    ],
+    unreachable: () => [
+      "Der Server antwortet nicht",
+      "Er wurde beendet, oder das Netz zwischen dieser Seite und ihm ist unterbrochen.",
+      "Starten Sie ihn wieder (python -m stream.serve) und versuchen Sie es noch einmal.",
+    ],
+    noMediaPath: () => [
+      "Bild und Ton kommen nicht durch",
+      "Der Server antwortet, aber eine Verbindung für Bild und Ton kam nicht zustande oder brach ab.",
+      "Eine Firewall oder ein VPN sperrt vielleicht UDP zwischen Browser und Server. Ändern Sie das und versuchen Sie es noch einmal.",
+    ],
+    otherSchema: (schema) => [
+      "Diese Seite passt nicht zum Server",
+      `Der Server spricht Schema ${schema}; diese Seite kennt Schema 1.`,
+      "Laden Sie die Seite ohne Cache neu (Strg+Umschalt+R).",
+    ],
+    deviceGone: (kind) => [
+      kind === "video" ? "Die Kamera ist ausgefallen" : "Das Mikrofon ist ausgefallen",
+      "Das Gerät wurde abgezogen, oder die Erlaubnis wurde zurückgenommen.",
+      "Schließen Sie es wieder an und versuchen Sie es noch einmal.",
+    ],
+    ended: (reason) => [
+      "Die Sitzung ist zu Ende",
+      reason && reason !== "finished" ? `Der Server hat sie beendet: ${String(reason).replaceAll("_", " ")}.` : "Der Server hat sie beendet.",
+      "Jetzt wird nichts verarbeitet. Sie können neu beginnen.",
+    ],
+    response: {
+      401: "Es braucht eine Einladung",
+      429: "Zu viele Versuche",
+      403: "Der Server hat abgelehnt",
+      503: "Der Server ist voll oder nicht bereit",
+      other: "Der Server konnte die Sitzung nicht beginnen",
+      answered: (status, text) => `Er antwortete ${status} ${text}.`,
+      hint: "Sehen Sie in den Meldungen des Servers nach und versuchen Sie es noch einmal.",
+    },
+    inPage: (error) => ["Etwas in dieser Seite ist fehlgeschlagen", `${error.name}: ${error.message}`, "Laden Sie die Seite neu und versuchen Sie es noch einmal."],
+  },
+};
