@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import hmac
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,7 +31,7 @@ def same(given: str, secret: str) -> bool:
 class Grant:
     """Leave to begin one call."""
 
-    room: str = ""
+    room: str = "main"
     subject: str | None = None
     ticket: Ticket | None = None
     published: bool = False
@@ -82,6 +83,20 @@ class Gate:
             )
         ticket = verify(text, self._config.key, time.time())
         return Grant(ticket.room, ticket.person, ticket)
+
+    def check_room(self, offered: Sequence[str], room: str) -> None:
+        """Raise ``AccessError`` unless one of `offered` is good for `room`; nothing is used."""
+        for text in offered:
+            try:
+                grant = self.admit(f"Bearer {text}")
+            except AccessError:
+                continue
+            if grant.ticket is None or grant.room == room:
+                return
+        raise AccessError(
+            "this room is not open to you",
+            hint="send a ticket for it, or the operator's token: Authorization: Bearer",
+        )
 
     async def spend(self, grant: Grant) -> None:
         """Use the ticket once. Raises ``AccessError`` when it is used up."""

@@ -2,34 +2,33 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
-from collections.abc import Awaitable, Callable
 from dataclasses import asdict
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
 
-from aiohttp import WSCloseCode, web
+from aiohttp import web
 from pydantic import ValidationError
 
 from stream.access import Gate, bearer, same
-from stream.call import BusyError, Call
+from stream.call import Call, send_all
 from stream.calls import Calls
 from stream.config import CONSENT_VERSION, Consent, ServeConfig
+from stream.group import Groups
 from stream.guards import MAX_BODY, add_headers, answer_in_json, limit_rate, only_own_page
 from stream.limits import OfferError, Rate
 from stream.metrics import Metrics
 from stream.notice import NOTICE_TITLE, notice, page
 from stream.records import SCHEMA
 from stream.sections import Section
+from stream.sockets import keys, send_records
 from stream.tickets import AccessError
 from stream.turn import ice_servers
 from stream.whip import Whip, events_path
 
 WEB = Path(__file__).parent / "web"
-RECORDS_PROTOCOL = "lddu.records"
-"""WebSocket subprotocol; the key of the session may be offered beside it."""
 
 
 class OfferRequest(Section):
@@ -42,11 +41,17 @@ class OfferRequest(Section):
 
 
 def build(
-    config: ServeConfig, calls: Calls, metrics: Metrics, labels: tuple[str, ...], *, loopback: bool
+    config: ServeConfig,
+    calls: Calls,
+    metrics: Metrics,
+    labels: tuple[str, ...],
+    groups: Groups | None = None,
+    *,
+    loopback: bool,
 ) -> web.Application:
     """The application; `loopback`: it listens on loopback only."""
     whip = Whip(config, calls)
-    server = Server(config, calls, metrics, labels, whip)
+    server = Server(config, calls, metrics, labels, whip, groups)
     limits = config.limits
     requests = Rate(limits.requests_per_second, 2 * limits.requests_per_second)
     offers = Rate(limits.offers_per_minute / 60, limits.offers_per_minute)
@@ -62,6 +67,7 @@ def build(
     app.router.add_delete("/api/sessions/{id}", server.hang_up)
     app.router.add_post("/api/sessions/{id}/withdraw", server.withdraw)
     app.router.add_get("/api/sessions/{id}/events", server.events)
+    app.router.add_get("/api/rooms/{room}/group", server.group)
     app.router.add_get("/healthz", server.health)
     app.router.add_get("/metrics", server.metrics)
     return app
@@ -77,6 +83,7 @@ class Server:
         metrics: Metrics,
         labels: tuple[str, ...],
         whip: Whip,
+        groups: Groups | None,
     ) -> None:
         self._config = config
         self._calls = calls
@@ -84,6 +91,7 @@ class Server:
         self._labels = labels
         self._started = time.monotonic()
         self._whip = whip
+        self._groups = groups
         self._gate = Gate(config.access)
 
     async def page(self, _: web.Request) -> web.FileResponse:
@@ -103,6 +111,7 @@ class Server:
                 "purpose": config.purpose,
                 "consent_version": CONSENT_VERSION,
                 "record": None if config.record is None else config.record.days.model_dump(),
+                "group": None if config.group is None else config.group.model_dump(),
                 "ice_servers": [
                     {key: value for key, value in asdict(server).items() if value is not None}
                     for server in ice_servers(config)
@@ -163,22 +172,16 @@ class Server:
 
     async def events(self, request: web.Request) -> web.WebSocketResponse:
         call = self._call(request)
-        socket = web.WebSocketResponse(
-            heartbeat=20.0, max_msg_size=1024, protocols=(RECORDS_PROTOCOL,)
-        )
-        if not socket.can_prepare(request).ok:
-            raise web.HTTPUpgradeRequired(text="records come over a WebSocket")  # 426
-        await socket.prepare(request)
-        reading = asyncio.ensure_future(_read_until_closed(socket))
-        sending = asyncio.ensure_future(call.send_all(_sender(socket)))
-        try:
-            await asyncio.wait([reading, sending], return_when=asyncio.FIRST_COMPLETED)
-            await socket.close(code=_close_code(reading, sending))
-        finally:
-            for task in (reading, sending):
-                task.cancel()
-            await asyncio.gather(reading, sending, return_exceptions=True)
-        return socket
+        return await send_records(request, call.send_all)
+
+    async def group(self, request: web.Request) -> web.WebSocketResponse:
+        """What a room looks like, for those who may be in it."""
+        if self._groups is None:
+            raise web.HTTPNotFound(text="this server has no group view")
+        room = request.match_info["room"]
+        self._gate.check_room(keys(request), room)
+        with self._groups.read(room) as records:
+            return await send_records(request, partial(send_all, records))
 
     async def health(self, request: web.Request) -> web.Response:
         status, code = ("stopping", 503) if self._calls.closing else ("ok", 200)
@@ -204,11 +207,7 @@ class Server:
         call = self._calls.get(request.match_info["id"])
         if call is None:
             raise web.HTTPNotFound(text="there is no such call; it may be over")
-        authorization = request.headers.get("Authorization")
-        # a browser cannot send that header with a WebSocket, but it can name protocols
-        offered = request.headers.get("Sec-WebSocket-Protocol", "").split(",")
-        keys = [bearer(authorization), *(name.strip() for name in offered)]
-        if any(same(key, call.key) for key in keys):
+        if any(same(key, call.key) for key in keys(request)):
             return call
         if not call.grant.published:
             raise AccessError(
@@ -217,35 +216,6 @@ class Server:
             )
         self._whip.check_token(request)
         return call
-
-
-def _close_code(reading: asyncio.Future[bool], sending: asyncio.Future[None]) -> WSCloseCode:
-    """Why the server closes the socket."""
-    if reading.done() and not reading.cancelled() and reading.result():
-        return WSCloseCode.POLICY_VIOLATION
-    if sending.done() and isinstance(sending.exception(), BusyError):
-        return WSCloseCode.TRY_AGAIN_LATER
-    return WSCloseCode.OK
-
-
-def _sender(socket: web.WebSocketResponse) -> Callable[[str], Awaitable[bool]]:
-    async def send(text: str) -> bool:
-        if socket.closed:
-            return False
-        try:
-            await socket.send_str(text)
-        except ConnectionError:
-            return False
-        return True
-
-    return send
-
-
-async def _read_until_closed(socket: web.WebSocketResponse) -> bool:
-    """Reading answers pings and sees the close. True: something came, though nothing may."""
-    async for _ in socket:
-        return True
-    return False
 
 
 def _explain(error: ValidationError) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -37,6 +37,13 @@ MAX_READERS = 16
 
 class BusyError(StreamError):
     """The server has as many calls, or a call as many readers, as it may have."""
+
+
+async def send_all(records: AsyncIterable[Record], send: Callable[[str], Awaitable[bool]]) -> None:
+    """Give every record to `send` until it returns False or there are no more."""
+    async for record in records:
+        if not await send(to_json(record)):
+            return
 
 
 class Call:
@@ -131,9 +138,7 @@ class Call:
     async def send_all(self, send: Callable[[str], Awaitable[bool]]) -> None:
         """Give every record to `send` until it returns False or the call is over."""
         async with self.read() as records:
-            async for record in records:
-                if not await send(to_json(record)):
-                    return
+            await send_all(records, send)
 
     async def _wait_over(self) -> str:
         """Why the call is over. A graph that fails ends the task group around this."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Any
 
@@ -15,10 +17,12 @@ from stream.config import CONSENT_VERSION, Consent, ServeConfig
 from stream.engines import Engines
 from stream.errors import ConsentError
 from stream.graph import Flow
+from stream.group import Groups
 from stream.limits import network
 from stream.metrics import Metrics
 from stream.receivers import Kind
 from stream.recorder import Recorder
+from stream.records import Record
 from stream.session import Session, expected_modalities
 from stream.turn import ice_servers
 from stream.webrtc import Peer, offered
@@ -56,12 +60,14 @@ class Calls:
         metrics: Metrics,
         recorder: Recorder | None = None,
         audit: AuditLog | None = None,
+        groups: Groups | None = None,
     ) -> None:
         self._config = config
         self._engines = engines
         self._metrics = metrics
         self._recorder = recorder
         self._audit = audit
+        self._groups = groups
         self._calls: dict[str, Call] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._people = 0
@@ -124,7 +130,8 @@ class Calls:
             del self._calls[call.id]
             await call.peer.close()
             raise
-        task = asyncio.create_task(self._serve(call), name=f"call {call.id}")
+        counted = self._groups if consent.group else None
+        task = asyncio.create_task(self._serve(call, counted), name=f"call {call.id}")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return call, answer
@@ -217,10 +224,11 @@ class Calls:
         recorder = self._recorder if consent.record else None
         return Call(session, peer, grant, address, recorder)
 
-    async def _serve(self, call: Call) -> None:
+    async def _serve(self, call: Call, groups: Groups | None) -> None:
         how = "failed"
         try:
-            how = await call.run(self._metrics.observe)
+            with self._observer(call, groups) as observe:
+                how = await call.run(observe)
         except Exception as error:  # one call never ends another
             log.error("call %s failed: %s", call.person, _kinds(error))
             log.debug("call %s failed", call.person, exc_info=error)
@@ -230,6 +238,22 @@ class Calls:
             call.finished.set()
             await self._note_end(call, how)
             log.info("call of %s ended: %s", call.person, how)
+
+    @contextmanager
+    def _observer(self, call: Call, groups: Groups | None) -> Iterator[Callable[[Record], None]]:
+        """What sees all records of a call: metrics and, where agreed to, the group view."""
+        if groups is None:
+            yield self._metrics.observe
+            return
+        grant = call.grant
+        identity = grant.subject or (grant.ticket.id if grant.ticket else call.id)
+        with groups.counted(grant.room, identity, call.session.tell) as member:
+
+            def observe(record: Record) -> None:
+                self._metrics.observe(record)
+                member.see(record)
+
+            yield observe
 
     async def _note_end(self, call: Call, how: str) -> None:
         if self._audit is None:

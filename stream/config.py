@@ -12,6 +12,7 @@ from stream.errors import ConfigError
 from stream.purpose import Purpose, objection
 from stream.sections import (
     AccessConfig,
+    GroupConfig,
     LimitsConfig,
     RecordConfig,
     Seconds,
@@ -36,6 +37,8 @@ class Consent(Section):
     words: bool = False
     record: bool = False
     """That estimates (and what else ``[record]`` of the configuration names) are kept."""
+    group: bool = False
+    """That estimates count in what ``[group]`` tells the room."""
 
     @property
     def any(self) -> bool:
@@ -143,6 +146,8 @@ class ServeConfig(StreamConfig):
     whip: WhipConfig | None = None
     record: RecordConfig | None = None
     """None: nothing is written anywhere."""
+    group: GroupConfig | None = None
+    """None: nobody is told about a room."""
     operator: str | None = None
     """Who is responsible and how to reach them; people are told."""
     audit: str | None = None
@@ -151,7 +156,7 @@ class ServeConfig(StreamConfig):
 
     @property
     def private(self) -> bool:
-        return self.record is None and self.whip is None
+        return self.record is None and self.whip is None and self.group is None
 
     @property
     def audit_file(self) -> Path | None:

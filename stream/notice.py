@@ -147,6 +147,11 @@ def _recipients(config: ServeConfig) -> tuple[str, ...]:
         lines.append("The estimates are shown to you alone.")
     if config.whip is not None:
         lines.append("Estimates of published media are shown to whoever has the publishing token.")
+    if config.group is not None:
+        lines.append(
+            "If you agree to be counted, your room is told whether few, some or most "
+            f"of at least {config.group.least} people look like something, never who."
+        )
     if config.record is not None:
         lines.append("Recorded sessions can be read by whoever runs this server.")
     asked = [*config.ice_servers, *(config.turn.urls if config.turn is not None else ())]

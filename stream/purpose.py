@@ -28,7 +28,7 @@ def objection(purpose: str, reference: str | None, *, text_only: bool, private: 
         return (
             f"'purpose' is '{purpose}': there the law (AI Act, Article 5(1)(f)) forbids to infer "
             "emotions from face and voice; set text_only, or serve the private self view alone "
-            "(no [record], no [whip])"
+            "(no [record], no [whip], no [group])"
         )
     if purpose == "medical_safety" and not reference:
         return (

@@ -136,6 +136,8 @@ class SessionWriter:
         note = self._number = self._number + 1
         for record in records:
             self._number += 1
+            if record["type"] == "group":  # what a room looks like is not of this person
+                continue
             name = KINDS.get(record["type"], "estimates")
             if name in batches:
                 batches[name].append((self._number, dict(record)))

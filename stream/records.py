@@ -149,6 +149,28 @@ class RecordingRecord(TypedDict):
     reason: str | None
 
 
+Level = Literal["few", "some", "most"]
+"""How many people of a room look like something."""
+
+
+class GroupHelloRecord(TypedDict):
+    type: Literal["group_hello"]
+    schema: int
+    room: str
+    labels: list[str]
+    least: int
+    over_s: float
+
+
+class GroupRecord(TypedDict):
+    type: Literal["group"]
+    at: float
+    over_s: float
+    people: int | None
+    labels: dict[str, Level | None]
+    reason: Literal["too_few"] | None
+
+
 class EndRecord(TypedDict):
     type: Literal["end"]
     reason: str
@@ -164,6 +186,8 @@ Record = (
     | ClockRecord
     | GapRecord
     | RecordingRecord
+    | GroupHelloRecord
+    | GroupRecord
     | EndRecord
 )
 

@@ -68,6 +68,15 @@ class LimitsConfig(Section):
     requests_per_second: Annotated[int, Field(ge=1)] = 100
 
 
+class GroupConfig(Section):
+    """What rooms are told about themselves, of people who agreed to it; see ``stream.group``."""
+
+    least: Annotated[int, Field(ge=5, le=100)] = 5
+    """People without whom nothing is told; no less than 5."""
+    every: Annotated[float, Field(ge=5.0, le=3600.0)] = 10.0
+    """Seconds that are summed up."""
+
+
 Days = Annotated[float, Field(ge=0.0, le=3650.0)]
 
 

@@ -27,6 +27,7 @@ from stream.config import ServeConfig, load, parse_overrides, use_baseline
 from stream.drain import stop_on_signals
 from stream.engines import Engines
 from stream.errors import ConfigError, run_command
+from stream.group import Groups
 from stream.guards import is_loopback
 from stream.metrics import Metrics
 from stream.recorder import Recorder
@@ -146,9 +147,10 @@ async def serve(
         audit = await _audit(config, labels)
         async with (
             _recorder(config, metrics, audit) as recorder,
-            Calls(config, engines, metrics, recorder, audit) as calls,
+            _groups(config, labels) as groups,
+            Calls(config, engines, metrics, recorder, audit, groups) as calls,
         ):
-            app = build(config, calls, metrics, labels, loopback=is_loopback(config.host))
+            app = build(config, calls, metrics, labels, groups, loopback=is_loopback(config.host))
             runner = web.AppRunner(app, access_log=None, shutdown_timeout=2.0)
             await runner.setup()
             try:
@@ -195,6 +197,21 @@ async def _recorder(
     async with Recorder(config.record, audit) as recorder:
         metrics.recording = recorder.counts
         yield recorder
+
+
+@contextlib.asynccontextmanager
+async def _groups(config: ServeConfig, labels: tuple[str, ...]) -> AsyncIterator[Groups | None]:
+    """What tells rooms about themselves, where that is configured."""
+    if config.group is None:
+        yield None
+        return
+    groups = Groups(config.group, labels)
+    telling = asyncio.create_task(groups.run(), name="group view")
+    try:
+        yield groups
+    finally:
+        telling.cancel()
+        await asyncio.wait([telling])
 
 
 async def _run(config: ServeConfig, listening: socket.socket, *, open_page: bool) -> None:

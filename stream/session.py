@@ -198,6 +198,10 @@ class Session:
         self._recording = records.recording(self.person, reason)
         self._broadcast(self._recording)
 
+    def tell(self, record: Record) -> None:
+        """Tell subscribers something that does not come from the graph."""
+        self._broadcast(record)
+
     def subscribe(self, capacity: int = CAPACITY) -> Subscription:
         """Everything from now on, after a hello."""
         subscriber = Subscription(lossless=self._lossless, capacity=capacity)

@@ -23,7 +23,10 @@ from workers.face import FEATURE_NAMES
 from workers.filters import Float64
 from workers.infer import InferenceEngine
 
-AGREED = {"version": "2", "face": True, "voice": True, "words": True, "record": False}
+AGREED = {
+    **{"version": "2", "face": True, "voice": True, "words": True},
+    **{"record": False, "group": False},
+}
 
 
 class Model(synthetic.Model):

@@ -28,7 +28,10 @@ LIVE = ["stream/webrtc.py", "stream/receivers.py", "stream/convert.py"]
 """The files around aiortc's peers, tracks and frames."""
 
 CONFINED = {
-    "aiohttp": ["stream/app.py", "stream/guards.py", "stream/serve.py", "stream/whip.py"],
+    "aiohttp": [
+        *("stream/app.py", "stream/guards.py", "stream/serve.py"),
+        *("stream/sockets.py", "stream/whip.py"),
+    ],
     "aioice": LIVE,
     "aiortc": LIVE,
     "av": [*LIVE, "stream/decode.py"],
