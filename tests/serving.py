@@ -24,8 +24,12 @@ from workers.filters import Float64
 from workers.infer import InferenceEngine
 
 AGREED = {
-    **{"version": "2", "face": True, "voice": True, "words": True},
-    **{"record": False, "group": False},
+    "version": "2",
+    "face": True,
+    "voice": True,
+    "words": True,
+    "record": False,
+    "group": False,
 }
 
 
