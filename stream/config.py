@@ -91,6 +91,8 @@ class StreamConfig(Section):
     """The document that justifies a purpose; ``medical_safety`` needs one."""
     text_only: bool = False
     """Only what is said is looked at, never face or voice."""
+    processes: bool = False
+    """Every engine in a process of its own (that of faces always is)."""
     model: ModelConfig = ModelConfig()
     device: DeviceConfig = DeviceConfig()
     window: WindowConfig = WindowConfig()
@@ -135,6 +137,7 @@ class WhipConfig(Section):
 
 
 class ServeConfig(StreamConfig):
+    processes: bool = True
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 8080
     tls: TlsConfig | None = None

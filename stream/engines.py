@@ -4,23 +4,26 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from concurrent.futures import Executor, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
+from typing import Any, Protocol
 
 import lddu_model
-from lddu_model import Prediction, Sample
+from lddu_model import FeatureSpec, Prediction, Sample
 from stream.config import StreamConfig
-from stream.extractors import LazyExtractors
+from stream.extractors import LazyExtractors, face_engine, settings_of_words, weights_of
 from stream.smoothing import prior_of
 from stream.spec import live_spec
 from workers.face import FaceEngine
 from workers.filters import Float64
-from workers.infer import InferenceEngine, Predict
+from workers.infer import InferenceEngine, Model, Predict
 from workers.messages import Message
-from workers.text import TextEncoder
-from workers.whisper import Transcriber, VoiceEncoder
+from workers.remote import Remote, RemoteModel, RemoteText, RemoteTranscriber, RemoteVoice
+from workers.text import EncodesText
+from workers.transcribe import Hears
+from workers.voice import Encodes
 from workers.worker import Run, inline
 
 SHIPPED_CHECKPOINT = Path(lddu_model.__file__).parent / "checkpoints" / "live-v1"
@@ -58,14 +61,23 @@ class Threads:
             pool.shutdown(wait=True, cancel_futures=True)
 
 
+class ServedModel(Model, Protocol):
+    """What serving needs of a model: ``lddu_model.Model`` or ``workers.remote.RemoteModel``."""
+
+    @property
+    def thresholds(self) -> tuple[float, ...]: ...
+    @property
+    def spec(self) -> FeatureSpec: ...
+
+
 @dataclass(slots=True)
 class Engines:
     """One instance of each model for all sessions of a process."""
 
-    model: lddu_model.Model
-    transcriber: Transcriber
-    voice: VoiceEncoder
-    text: TextEncoder
+    model: ServedModel
+    transcriber: Hears
+    voice: Encodes
+    text: EncodesText
     face: FaceEngine
     threads: Threads
     inference: InferenceEngine
@@ -74,28 +86,32 @@ class Engines:
 
     @classmethod
     def load(cls, config: StreamConfig) -> Engines:
-        """Load all models of `config`. Raises ``ModelError`` or a checkpoint error."""
-        checkpoint = (
-            Path(config.model.checkpoint) if config.model.checkpoint else SHIPPED_CHECKPOINT
-        )
-        lddu_model.use_threads(config.device.threads)
-        model = lddu_model.load(checkpoint, spec=live_spec(config), device=config.device.lddu)
-        extractors = LazyExtractors(config)
-        runs = Threads()
-        return cls(
-            model=model,
-            transcriber=extractors.transcriber,
-            voice=extractors.voice,
-            text=extractors.text,
-            face=extractors.face,
-            threads=runs,
-            inference=InferenceEngine(model, runs.predict),
-            prior=prior_of(model),
-        )
+        """Load all models of `config`; in processes of their own, where it says so.
+
+        Raises ``ModelError``, ``WorkerError`` or a checkpoint error.
+        """
+        parts = _remote(config) if config.processes else _here(config)
+        threads = Threads()
+        model: ServedModel = parts["model"]
+        inference = InferenceEngine(model, threads.predict)
+        return cls(**parts, threads=threads, inference=inference, prior=prior_of(model))
+
+    @property
+    def workers(self) -> dict[str, Remote | FaceEngine]:
+        """What runs in processes of their own, by name."""
+        parts = {
+            "model": self.model,
+            "words": self.transcriber,
+            "voice": self.voice,
+            "text": self.text,
+            "face": self.face,
+        }
+        return {name: part for name, part in parts.items() if isinstance(part, Remote | FaceEngine)}
 
     def close(self) -> None:
         self.threads.close()
-        self.face.close()
+        for worker in self.workers.values():
+            worker.close()
 
     def __enter__(self) -> Engines:
         return self
@@ -107,3 +123,48 @@ class Engines:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+
+def _checkpoint(config: StreamConfig) -> Path:
+    return Path(config.model.checkpoint) if config.model.checkpoint else SHIPPED_CHECKPOINT
+
+
+def _here(config: StreamConfig) -> dict[str, Any]:
+    """All engines but that of faces in this process."""
+    lddu_model.use_threads(config.device.threads)
+    model = lddu_model.load(_checkpoint(config), spec=live_spec(config), device=config.device.lddu)
+    extractors = LazyExtractors(config)
+    names = ("transcriber", "voice", "text", "face")
+    return {"model": model, **{name: getattr(extractors, name) for name in names}}
+
+
+def _remote(config: StreamConfig) -> dict[str, Any]:
+    """Each engine in a process of its own; all are started at once."""
+    device, threads = config.device, config.device.threads
+    starts: dict[str, Callable[[], Remote | FaceEngine]] = {
+        "model": lambda: RemoteModel(
+            _checkpoint(config), spec=live_spec(config), device=device.lddu, threads=threads
+        ),
+        "transcriber": lambda: RemoteTranscriber(
+            weights_of(config, config.analysis.asr_model), **settings_of_words(config)
+        ),
+        "voice": lambda: RemoteVoice(
+            weights_of(config, "whisper-tiny.en"), device=device.asr, threads=threads
+        ),
+        "text": lambda: RemoteText(weights_of(config, "minilm"), threads=threads),
+        "face": lambda: face_engine(config),
+    }
+    with ThreadPoolExecutor(len(starts)) as pool:
+        begun = {name: pool.submit(start) for name, start in starts.items()}
+    return {name: future.result() for name, future in _all_or_none(begun).items()}
+
+
+def _all_or_none(
+    begun: dict[str, Future[Remote | FaceEngine]],
+) -> dict[str, Future[Remote | FaceEngine]]:
+    """Where one could not be started, end the others: who asks for the results gets its error."""
+    if any(future.exception() for future in begun.values()):
+        for future in begun.values():
+            if future.exception() is None:
+                future.result().close()
+    return begun

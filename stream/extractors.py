@@ -5,13 +5,28 @@ from __future__ import annotations
 from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from stream import models
 from stream.config import StreamConfig
 from workers.face import FaceEngine
 from workers.messages import Modality
-from workers.text import TextEncoder
-from workers.whisper import Transcriber, VoiceEncoder
+
+if TYPE_CHECKING:
+    from workers.text import TextEncoder
+    from workers.whisper import Transcriber, VoiceEncoder
+
+
+def weights_of(config: StreamConfig, name: str) -> Path:
+    """Where the weights of `name` are. Raises ``ModelError``."""
+    folder = config.model.weights
+    return models.path(name, folder=Path(folder) if folder else None)
+
+
+def settings_of_words(config: StreamConfig) -> dict[str, Any]:
+    """What the transcriber is built with, besides its weights."""
+    device, threads = config.device.asr, config.device.threads
+    return {"device": device, "language": config.analysis.language, "threads": threads}
 
 
 class LazyExtractors:
@@ -20,34 +35,31 @@ class LazyExtractors:
     def __init__(self, config: StreamConfig) -> None:
         self._config = config
 
-    def _weights(self, name: str) -> Path:
-        folder = self._config.model.weights
-        return models.path(name, folder=Path(folder) if folder else None)
-
     @cached_property
     def transcriber(self) -> Transcriber:
-        return Transcriber(
-            self._weights(self._config.analysis.asr_model),
-            device=self._config.device.asr,
-            language=self._config.analysis.language,
-            threads=self._config.device.threads,
-        )
+        from workers.whisper import Transcriber
+
+        config = self._config
+        path = weights_of(config, config.analysis.asr_model)
+        return Transcriber(path, **settings_of_words(config))
 
     @cached_property
     def voice(self) -> VoiceEncoder:
-        return VoiceEncoder(
-            self._weights("whisper-tiny.en"),
-            device=self._config.device.asr,
-            threads=self._config.device.threads,
-        )
+        from workers.whisper import VoiceEncoder
+
+        device = self._config.device
+        path = weights_of(self._config, "whisper-tiny.en")
+        return VoiceEncoder(path, device=device.asr, threads=device.threads)
 
     @cached_property
     def text(self) -> TextEncoder:
-        return TextEncoder(self._weights("minilm"), threads=self._config.device.threads)
+        from workers.text import TextEncoder
+
+        return TextEncoder(weights_of(self._config, "minilm"), threads=self._config.device.threads)
 
     @cached_property
     def face(self) -> FaceEngine:
-        return FaceEngine(self._weights("face_landmarker"), num_faces=self._config.analysis.faces)
+        return face_engine(self._config)
 
     def load(self, modalities: Iterable[Modality], *, heard: bool = True) -> None:
         """Load what `modalities` need now; `heard`: the words come from sound, not from text."""
@@ -64,3 +76,8 @@ class LazyExtractors:
         """End the face process, if it was started."""
         if "face" in self.__dict__:
             self.face.close()
+
+
+def face_engine(config: StreamConfig) -> FaceEngine:
+    """Always a process of its own. Raises ``ModelError``, ``FaceError``."""
+    return FaceEngine(weights_of(config, "face_landmarker"), num_faces=config.analysis.faces)

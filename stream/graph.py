@@ -276,8 +276,8 @@ def _router(
 def takes(producer: str, box: str, item: Message) -> bool:
     """Which messages the edge from `producer` into `box` carries."""
     match item:
-        case Gap():  # told outside once, by align, where all paths meet
-            return box not in ("infer", "smooth") and (box != "output" or producer == "align")
+        case Gap():  # told outside once: by align, where all paths meet, or by smooth
+            return box != "infer" and (box != "output" or producer in ("align", "smooth"))
         case Progress():
             if box in ("voice", "transcribe"):
                 return item.source == ("voice" if box == "voice" else "words")

@@ -61,6 +61,8 @@ class Metrics:
         """Longest stall of the event loop so far."""
         self.recording: Mapping[str, int] = {}
         """What became of recorded sessions, where they are recorded."""
+        self.restarts: Callable[[], Mapping[str, int]] = dict
+        """How often each worker process was started again."""
         self._ended = Tally()
         self._live: Callable[[], Iterable[Tally]] = lambda: ()
         self._lag = Histogram(
@@ -143,6 +145,12 @@ class _Calls(Collector):
         for what, n in self._metrics.recording.items():
             recording.add_metric([what], n)
         yield recording
+        restarts = CounterMetricFamily(
+            "lddu_worker_restarts", "Worker processes started again", labels=["worker"]
+        )
+        for worker, n in self._metrics.restarts().items():
+            restarts.add_metric([worker], n)
+        yield restarts
         yield from _boxes(total.boxes)
         yield from _stages(total.stages)
         received = CounterMetricFamily(

@@ -140,6 +140,7 @@ async def serve(
 ) -> None:
     """Serve on `listening` until `stop`; then end all calls. `ready` is called when it answers."""
     metrics = Metrics()
+    metrics.restarts = lambda: {name: each.restarts for name, each in engines.workers.items()}
     context = None if config.tls is None else tls_context(config.tls)
     labels = tuple(engines.model.labels)
     watching = asyncio.create_task(metrics.watch_loop(), name="event loop watch")

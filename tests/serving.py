@@ -22,6 +22,7 @@ from tests.webrtc_peers import accept, new_sender, offer_of, until
 from workers.face import FEATURE_NAMES
 from workers.filters import Float64
 from workers.infer import InferenceEngine
+from workers.remote import Remote
 
 AGREED = {
     "version": "2",
@@ -51,6 +52,7 @@ class CheapEngines(synthetic.Engines):
     model: Model = field(default_factory=Model)
     threads: Threads = field(default_factory=Threads)
     prior: Float64 = field(default_factory=lambda: np.zeros(6))
+    workers: dict[str, Remote] = field(default_factory=dict)
 
     def close(self) -> None:
         self.threads.close()

@@ -166,14 +166,15 @@ def test_the_worker_keeps_order_and_counts_failures() -> None:
         await inbox.put(window(20, voice=-1.0))
         inbox.close()
         await task
-        indices = []
+        told: list[int | Message] = []
         while True:
             try:
                 item = await outbox.get()
             except Closed:
                 break
-            indices.append(item.index if isinstance(item, EmotionEstimate) else -1)
-        assert indices == [*range(16), -1]
+            told.append(item.index if isinstance(item, EmotionEstimate) else item)
+        lost = Gap("p1", "model", 8.0, 8.0, "failed")
+        assert told == [*range(16), Gap("p1", "audio", 0.0, 1.0, "missing"), lost]
         account = worker.account
         assert account.failed == {"FloatingPointError": 1}
         assert account.taken == account.processed + 1 == 18

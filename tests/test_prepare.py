@@ -163,7 +163,7 @@ def test_windows_are_those_that_the_graph_asks_the_model_about(
     spy, threads = Spy(), Threads()
     lazy = LazyExtractors(ReplayConfig())
     engines = Engines(
-        spy,  # type: ignore[arg-type]
+        spy,
         lazy.transcriber,
         lazy.voice,
         lazy.text,

@@ -280,5 +280,5 @@ def test_no_canary_is_left_in_files_and_logs(
 
 def parrots() -> Any:
     engines = cheap_engines()
-    engines.transcriber = Parrot()  # type: ignore[assignment]
+    engines.transcriber = Parrot()
     return engines

@@ -9,9 +9,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from workers.evidence import TimedWord, main_track, recent_of, share_of, with_words
+from workers.evidence import RECENT_S, TimedWord, main_track, recent_of, share_of, with_words
 from workers.messages import (
     END,
+    FAILURES,
     MODALITIES,
     AcousticFrames,
     AlignedWindow,
@@ -35,6 +36,7 @@ AFFECTED: Mapping[Source, tuple[Modality, ...]] = {
     "voice": ("voice",),
     "words": ("words",),
     "face": ("face",),
+    "model": (),
 }
 """Which modalities lose data by a gap in a source."""
 
@@ -202,6 +204,7 @@ class AlignStage:
             unknown_words=int((~words_mask).sum()),
             asr_lag=self._asr_lag(window.t1),
             stale=self._stale(window.t1),
+            failed=self._failed(window.t1),
         )
         passed = min(self._progress.values()) >= window.t1 - 1e-9
         return AlignedWindow(
@@ -234,6 +237,7 @@ class AlignStage:
                 recent=recent,
                 unknown_words=int((~mask).sum()),
                 asr_lag=0.0,
+                failed=self._failed(window.t1),
             ),
             complete=in_time and not gaps,
         )
@@ -285,6 +289,16 @@ class AlignStage:
             and self._config.expected.intersection(AFFECTED[gap.source])
         }
         return tuple(sorted(found))
+
+    def _failed(self, t: float) -> bool:
+        """Whether a part failed in the last second before `t`."""
+        return any(
+            gap.reason in FAILURES
+            and gap.t0 < t
+            and gap.t1 >= t - RECENT_S
+            and not self._config.expected.isdisjoint(AFFECTED[gap.source])
+            for gap in self._gaps
+        )
 
     def _trim(self) -> None:
         t0 = self._next.t0 if self._next is not None else math.inf

@@ -1,8 +1,11 @@
-"""Limits that child processes set themselves before they touch what others made."""
+"""What child processes do first: limits before they touch what others made, and whom they obey."""
 
 from __future__ import annotations
 
+import os
 import resource
+import signal
+import threading
 
 NO_CORE = (0, 0)
 
@@ -26,3 +29,16 @@ def limit_child(*, memory: int, files: int) -> None:
         _, hard = resource.getrlimit(kind)
         least = most if hard == resource.RLIM_INFINITY else min(most, hard)
         resource.setrlimit(kind, (least, least))
+
+
+def obey_parent() -> None:
+    """End with the parent, whose end closes our standard input, and leave Ctrl-C to it."""
+    keep_no_core()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """Leave at once, also in the middle of work, when the parent is gone."""
+    os.read(0, 1)
+    os._exit(0)

@@ -1,38 +1,24 @@
-"""The face process seen from here: started, asked, watched, restarted."""
+"""The face process seen from here: asked, and restarted when it dies."""
 
 from __future__ import annotations
 
-import logging
-import re
-import socket
-import subprocess
-import sys
-import threading
-from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import IO
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from workers import face_process
+from workers.child import START_TIMEOUT, Child, ChildDied, ChildTimeout, Closed, Line
 from workers.errors import WorkerError
 from workers.face_features import FoundFace
-from workers.face_process import Failure, Ready, Reply
+from workers.face_process import Failure, Ready
 from workers.messages import freeze
-
-log = logging.getLogger(__name__)
-
-START_TIMEOUT = 60.0
-"""Seconds for importing mediapipe and loading the model; about 2 on an idle machine."""
 
 _FETCH = "run: python -m stream.models fetch face_landmarker"
 
 _PROGRAM = "import sys; from workers import face_process as p; sys.exit(p.main(sys.argv[1:]))"
-
-_CHATTER = re.compile(r"[IW]\d{4} |INFO:|WARNING:|$")
-"""How lines start that mediapipe, TensorFlow Lite and absl write below the level of an error."""
 
 
 class FaceError(WorkerError):
@@ -49,6 +35,8 @@ class FaceInputError(FaceError, ValueError):
 
 class FaceProcessDied(FaceError):
     """The process ended while it looked at this picture. The next call starts a new one."""
+
+    restarts = True
 
 
 class FaceTimeout(FaceProcessDied):
@@ -72,30 +60,28 @@ class FaceEngine:
         num_faces: int = 2,
         *,
         min_confidence: float = 0.5,
-        timeout: float = 10.0,
+        timeout: float = 5.0,
         max_backoff: float = 5.0,
     ) -> None:
         """`timeout` and `max_backoff` (longest wait before a restart) are in seconds."""
         if num_faces < 1:
             raise ValueError(f"num_faces must be at least 1, got {num_faces}")
-        self.restarts = 0
-        """How often the process was started again."""
         self._model = model
         self._arguments = [str(model), str(num_faces), str(min_confidence)]
         self._timeout = timeout
-        self._max_backoff = max_backoff
-        self._deaths = 0  # in a row
-        self._closing = threading.Event()
-        self._close_lock = threading.Lock()
-        self._process: _Process | None = self._start()
-        # one thread owns the process from here on: its queue is the line in which calls wait
-        self._line = ThreadPoolExecutor(1, thread_name_prefix="faces")
+        self._line = Line(self._start, max_backoff)
+        # one thread asks: its queue is the line in which calls wait
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="faces")
+
+    @property
+    def restarts(self) -> int:
+        """How often the process was started again."""
+        return self._line.restarts
 
     @property
     def pid(self) -> int | None:
         """Of the process; None while there is none."""
-        process = self._process
-        return process.pid if process else None
+        return self._line.pid
 
     def detect(self, image: NDArray[np.uint8]) -> tuple[FoundFace, ...]:
         """Faces in `image` (H, W, 3) RGB uint8 of any size, largest first; waits for its turn.
@@ -105,20 +91,17 @@ class FaceEngine:
         """
         image = _checked(image)
         try:
-            return self._line.submit(self._detect, image).result()
-        except RuntimeError:  # the line takes no more
-            if self._closing.is_set():
+            return self._thread.submit(self._detect, image).result()
+        except RuntimeError:  # the thread takes no more
+            if self._line.closing:
                 raise _closed() from None
             raise
 
     def close(self) -> None:
         """Answer the call in work, refuse those in line, end the process. May be called again."""
-        self._closing.set()
-        self._line.shutdown()
-        with self._close_lock:
-            if self._process is not None:
-                self._process.close()
-                self._process = None
+        self._line.stop()
+        self._thread.shutdown()
+        self._line.close()
 
     def __enter__(self) -> FaceEngine:
         return self
@@ -127,49 +110,43 @@ class FaceEngine:
         self.close()
 
     def _detect(self, image: NDArray[np.uint8]) -> tuple[FoundFace, ...]:
-        if self._closing.is_set():
-            raise _closed()
-        process = self._process or self._restart()
-        try:
-            reply = process.ask(image)
-        except FaceProcessDied as error:
-            self._process = None
-            self._deaths += 1
-            log.error("%s", error.message)
-            raise
-        self._deaths = 0
+        reply = self._ask(image)
         if isinstance(reply, Failure):
             raise FaceInputError(
                 f"mediapipe refused a picture of shape {image.shape}: {reply.text}",
                 hint="skip this picture",
             )
-        assert isinstance(reply, tuple)
-        for face in reply:
+        found: tuple[FoundFace, ...] = reply
+        for face in found:
             freeze(face.landmarks)
             freeze(face.features)
-        return reply
+        return found
 
-    def _restart(self) -> _Process:
-        delay = 0.0 if self._deaths < 2 else min(0.25 * 2.0**self._deaths, self._max_backoff)
-        if self._closing.wait(delay):
-            raise _closed()
-        self.restarts += 1
+    def _ask(self, image: NDArray[np.uint8]) -> Any:
         try:
-            self._process = self._start()
-        except FaceError:
-            self._deaths += 1
-            raise
-        return self._process
+            return self._line.ask(image)
+        except ChildTimeout as error:
+            raise FaceTimeout(error.message, hint=error.hint) from None
+        except ChildDied as error:
+            raise FaceProcessDied(error.message, hint=error.hint) from None
+        except Closed:
+            raise _closed() from None
 
-    def _start(self) -> _Process:
+    def _start(self) -> Child:
         if not self._model.is_file():
             raise FaceModelError(f"there is no face model at {self._model}", hint=_FETCH)
-        process = _Process(self._arguments, START_TIMEOUT)
-        reply = process.read()
+        child = Child(
+            "face process",
+            _PROGRAM,
+            self._arguments,
+            START_TIMEOUT,
+            face_process.child_environment(),
+        )
+        reply = child.read()
         if isinstance(reply, Ready):
-            process.settle(self._timeout)
-            return process
-        process.close()
+            child.settle(self._timeout)
+            return child
+        child.close()
         assert isinstance(reply, Failure)
         if reply.kind == "library":
             raise FaceModelError(
@@ -180,102 +157,6 @@ class FaceEngine:
             f"the face model {self._model} cannot be loaded: {reply.text}",
             hint=_FETCH,
         )
-
-
-class _Process:
-    """One life of the child. Every way out of it leaves no process, socket or thread behind."""
-
-    def __init__(self, arguments: list[str], timeout: float) -> None:
-        self._timeout = timeout
-        self._socket, theirs = socket.socketpair()
-        self._socket.settimeout(timeout)
-        command = [sys.executable, "-P", "-c", _PROGRAM, str(theirs.fileno())]
-        with theirs:
-            self._popen = subprocess.Popen(
-                command + arguments,
-                stdin=subprocess.PIPE,  # its end tells the child that we are gone
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.PIPE,
-                pass_fds=[theirs.fileno()],
-                env=face_process.child_environment(),
-            )
-        self.pid = self._popen.pid
-        self._errors: deque[str] = deque(maxlen=5)
-        assert self._popen.stderr is not None
-        self._reader = threading.Thread(
-            target=_read_errors, args=(self._popen.stderr, self._errors), daemon=True
-        )
-        self._reader.start()
-
-    def settle(self, timeout: float) -> None:
-        """From now on wait at most `timeout` seconds for an answer."""
-        self._timeout = timeout
-        self._socket.settimeout(timeout)
-
-    def ask(self, image: NDArray[np.uint8]) -> Reply:
-        """Send (H, W, 3) and wait for the answer."""
-        try:
-            face_process.send_picture(self._socket, image)
-        except TimeoutError:
-            raise self._hangs() from None
-        except OSError:
-            raise self._died() from None
-        return self.read()
-
-    def read(self) -> Reply:
-        """Wait for the next answer."""
-        try:
-            return face_process.receive_reply(self._socket)
-        except TimeoutError:
-            raise self._hangs() from None
-        except (EOFError, OSError):
-            raise self._died() from None
-
-    def close(self) -> None:
-        """End it in order (mediapipe closes its model), by force if it does not obey."""
-        self._socket.close()
-        self._end(patience=5.0)
-
-    def _died(self) -> FaceProcessDied:
-        self._socket.close()
-        status = self._end(patience=1.0)
-        how = f"killed by signal {-status}" if status < 0 else f"exit status {status}"
-        errors = f": {' | '.join(self._errors)}" if self._errors else ""
-        return FaceProcessDied(
-            f"the face process {self.pid} died ({how}){errors}",
-            hint="it is started again with the next picture; if it keeps dying, check memory",
-        )
-
-    def _hangs(self) -> FaceTimeout:
-        self._socket.close()
-        self._end(patience=0.0)
-        return FaceTimeout(
-            f"the face process {self.pid} gave no answer within {self._timeout:g} s and was ended",
-            hint="it is started again with the next picture; if it keeps hanging, check the load",
-        )
-
-    def _end(self, patience: float) -> int:
-        """Wait `patience` seconds for the child to end, then kill it; return its status."""
-        try:
-            status = self._popen.wait(patience)
-        except subprocess.TimeoutExpired:
-            self._popen.kill()
-            status = self._popen.wait()
-        assert self._popen.stdin is not None
-        assert self._popen.stderr is not None
-        self._popen.stdin.close()
-        self._reader.join()
-        self._popen.stderr.close()
-        return status
-
-
-def _read_errors(stream: IO[bytes], errors: deque[str]) -> None:
-    """Keep and log what the child says in trouble; leave out the chatter of its libraries."""
-    for data in stream:
-        line = data.decode(errors="replace").rstrip()
-        if not _CHATTER.match(line):
-            errors.append(line)
-            log.warning("face process: %s", line)
 
 
 def _checked(image: object) -> NDArray[np.uint8]:

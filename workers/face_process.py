@@ -5,20 +5,14 @@ that the environment names, so this process gets one that refuses every connecti
 (``child_environment``). It has a process of its own so that nobody else's connections suffer, and
 so that a crash in native code ends no call.
 
-Parent and child speak over one stream socket. A request is height and width (two unsigned 32 bit
-integers, little endian) and the RGB bytes; a reply is its length and a pickle of ``Ready``, of
-``Failure`` or of a tuple of ``FoundFace``. A picture of 640x360 takes less than a millisecond to
-get across, against ten in mediapipe: shared memory would save little and could leak.
+Parent and child speak over one stream socket (``workers.wire``). A request is a picture (H, W, 3),
+a reply is ``Ready``, ``Failure`` or a tuple of ``FoundFace``.
 """
 
 from __future__ import annotations
 
 import os
-import pickle
-import signal
 import socket
-import struct
-import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +21,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from workers.child_limits import keep_no_core
+from workers import wire
+from workers.child_limits import obey_parent
 from workers.face_features import BLENDSHAPES, FoundFace, describe
 
 REFUSING_PROXY = "http://127.0.0.1:9"
@@ -41,9 +36,6 @@ PROXY_VARIABLES = (
     "all_proxy",
     "ALL_PROXY",
 )
-
-_SHAPE = struct.Struct("<II")
-_LENGTH = struct.Struct("<I")
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,43 +67,6 @@ def child_environment(base: Mapping[str, str] = os.environ) -> dict[str, str]:
     path = environment.get("PYTHONPATH")
     environment["PYTHONPATH"] = f"{root}{os.pathsep}{path}" if path else root
     return environment
-
-
-def send_picture(connection: socket.socket, image: NDArray[np.uint8]) -> None:
-    """Send (H, W, 3); `image` must be C-contiguous."""
-    connection.sendall(_SHAPE.pack(*image.shape[:2]))
-    connection.sendall(image.data.cast("B"))
-
-
-def receive_picture(connection: socket.socket) -> NDArray[np.uint8]:
-    """The next (H, W, 3). Raises EOFError when the other side has closed."""
-    height, width = _SHAPE.unpack(_receive(connection, _SHAPE.size))
-    return np.frombuffer(_receive(connection, height * width * 3), np.uint8).reshape(
-        height, width, 3
-    )
-
-
-def send_reply(connection: socket.socket, reply: Reply) -> None:
-    data = pickle.dumps(reply, protocol=pickle.HIGHEST_PROTOCOL)
-    connection.sendall(_LENGTH.pack(len(data)) + data)
-
-
-def receive_reply(connection: socket.socket) -> Reply:
-    """The next reply. Raises EOFError when the other side has closed."""
-    (length,) = _LENGTH.unpack(_receive(connection, _LENGTH.size))
-    reply: Reply = pickle.loads(_receive(connection, length))  # noqa: S301 (our own child)
-    return reply
-
-
-def _receive(connection: socket.socket, size: int) -> bytearray:
-    data = bytearray(size)
-    view = memoryview(data)
-    while view:
-        count = connection.recv_into(view)
-        if not count:
-            raise EOFError("the other side has closed")
-        view = view[count:]
-    return data
 
 
 class Landmarker:
@@ -163,10 +118,10 @@ class Landmarker:
 
 def serve(connection: socket.socket, landmarker: Landmarker) -> None:
     """Answer one picture after the other until the parent closes."""
-    send_reply(connection, Ready(landmarker.version))
+    wire.send(connection, Ready(landmarker.version))
     while True:
         try:
-            image = receive_picture(connection)
+            image = wire.receive(connection)
         except (EOFError, ConnectionError):
             return
         reply: Reply
@@ -174,35 +129,27 @@ def serve(connection: socket.socket, landmarker: Landmarker) -> None:
             reply = landmarker.detect(image)
         except Exception as error:  # noqa: BLE001 (a boundary: the parent raises it)
             reply = Failure("picture", f"{type(error).__name__}: {error}")
-        send_reply(connection, reply)
+        wire.send(connection, reply)
 
 
 def main(arguments: list[str]) -> int:
     """Run the child on `arguments` FD, MODEL, NUM_FACES, MIN_CONFIDENCE while stdin is open."""
-    keep_no_core()
+    obey_parent()
     descriptor, model, num_faces, min_confidence = arguments
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which closes us
-    threading.Thread(target=_end_with_parent, daemon=True).start()
     with socket.socket(fileno=int(descriptor)) as connection:
         try:
             landmarker = Landmarker(Path(model), int(num_faces), float(min_confidence))
         except ImportError as error:
-            send_reply(connection, Failure("library", str(error)))
+            wire.send(connection, Failure("library", str(error)))
             return 1
         except Exception as error:  # noqa: BLE001 (as above; mediapipe raises many kinds)
             kind: Literal["library", "model"] = (
                 "library" if "cannot open shared object" in str(error) else "model"
             )
-            send_reply(connection, Failure(kind, f"{type(error).__name__}: {error}"))
+            wire.send(connection, Failure(kind, f"{type(error).__name__}: {error}"))
             return 1
         try:
             serve(connection, landmarker)
         finally:
             landmarker.close()
     return 0
-
-
-def _end_with_parent() -> None:
-    """Leave at once, also in the middle of a picture, when the parent is gone."""
-    os.read(0, 1)
-    os._exit(0)

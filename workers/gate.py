@@ -108,6 +108,8 @@ class Gate:
 
     def _missing(self, evidence: Evidence) -> Iterator[Reason]:
         config, recent = self._config, evidence.recent
+        if evidence.failed:
+            yield "failed"
         if evidence.stale:
             yield "stale"
         face = evidence.face if recent is None else min(evidence.face, recent.face)

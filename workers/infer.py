@@ -21,6 +21,7 @@ from workers.messages import (
     Float32,
     Message,
     freeze,
+    lost,
 )
 from workers.windows import pool
 from workers.worker import StageAccount
@@ -208,6 +209,9 @@ class InferWorker:
             result = next(estimates) if isinstance(item, AlignedWindow) else item
             if isinstance(result, BaseException):
                 self._failed(result)
+                gap = lost(item, "failed")
+                assert gap is not None  # of windows there always is one
+                await self._outbox.put(gap)
                 continue
             self.account.processed += 1
             await self._outbox.put(result)

@@ -61,6 +61,8 @@ class Mailbox(Generic[Item]):
         self.capacity = capacity
         self.policy = policy
         self.account = Account()
+        self.because = "queue_full"
+        """Why items make room, as their gaps say."""
         self._producers = producers
         self._items: deque[Item] = deque()
         self._gaps: list[Gap] = []
@@ -131,7 +133,7 @@ class Mailbox(Generic[Item]):
             self._items.pop()
             self.account.dropped["superseded"] += 1
         while len(self._items) >= self.capacity:
-            self._drop("queue_full")
+            self._drop(self.because)
         self._items.append(item)
         self._moved()
         self._readable.set()

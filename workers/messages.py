@@ -32,8 +32,11 @@ Bool = NDArray[np.bool_]
 SAMPLE_RATE = 16_000
 """Samples per second of all audio inside the graph (mono)."""
 
-Source = Literal["audio", "video", "voice", "words", "face"]
-"""What a control message speaks of: a raw input (audio, video) or a feature stream."""
+Source = Literal["audio", "video", "voice", "words", "face", "model"]
+"""What a control message speaks of: a raw input (audio, video), a feature stream, or estimates."""
+
+FAILURES = frozenset({"failed", "restarted"})
+"""Reasons of gaps that a part of the graph made, not its input or the load."""
 
 Modality = Literal["words", "voice", "face"]
 MODALITIES: tuple[Modality, ...] = ("words", "voice", "face")
@@ -269,6 +272,8 @@ class Evidence:
     """Seconds by which transcription was behind the sound when the window was made."""
     stale: tuple[Modality, ...] = ()
     """Voice or face when nothing of it had come for a while at the end of the window."""
+    failed: bool = False
+    """A part failed on, or was started again during, the last second of the window."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -361,13 +366,13 @@ def lost(item: Message, reason: str) -> Gap | None:
     match item:
         case Gap():
             return item
-        case AudioChunk() | VoicedAudio():
+        case AudioChunk():
             return Gap(item.person, "audio", item.t0, item.t1, reason)
         case VideoFrame():
             return Gap(item.person, "video", item.t, item.t, reason)
         case FaceFrame():
             return Gap(item.person, "face", item.t, item.t, reason)
-        case AcousticFrames():
+        case VoicedAudio() | AcousticFrames():
             return Gap(item.person, "voice", item.t0, item.t1, reason)
         case SpeechSegment() | TranscriptSegment():
             return Gap(item.person, "words", item.t0, item.t1, reason)
@@ -375,6 +380,8 @@ def lost(item: Message, reason: str) -> Gap | None:
             if not len(item.t0):
                 return None
             return Gap(item.person, "words", float(item.t0[0]), float(item.t1[-1]), reason)
+        case AlignedWindow():
+            return Gap(item.person, "model", item.t1, item.t1, reason)
         case _:
             return None
 

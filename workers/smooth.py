@@ -18,7 +18,7 @@ import numpy as np
 from workers.decisions import Decided, DecisionConfig, Event, decide
 from workers.filters import Estimate, Filter, Filtered, Float64, Kalman, Smoother
 from workers.gate import Gate, GateConfig, View, in_order
-from workers.messages import Bool, EmotionEstimate, Gap, Message, Modality, Progress
+from workers.messages import FAILURES, Bool, EmotionEstimate, Gap, Message, Modality, Progress
 from workers.states import EmotionEvent, EmotionState, LabelState, Reason, Status
 from workers.trust import TrustConfig, TrustTest, Typical
 
@@ -107,7 +107,9 @@ class SmoothStage:
 
     def push(self, item: Message) -> Sequence[Message]:
         """Take one estimate; return its state and the events that it made or took back."""
-        if isinstance(item, Gap | Progress):
+        if isinstance(item, Gap):
+            return self._missing(item)
+        if isinstance(item, Progress):
             return []
         if not isinstance(item, EmotionEstimate):
             raise TypeError(f"smooth cannot take {type(item).__name__}")
@@ -144,12 +146,22 @@ class SmoothStage:
 
         Every label is unsure, and fades as the filter forgets. Asking changes no later state.
         """
+        return self._faded(t, "stale")
+
+    def _missing(self, gap: Gap) -> Sequence[Message]:
+        """A window that has no estimate; where the model failed, its state says so."""
+        state = self._faded(gap.t1, "failed") if gap.reason in FAILURES else None
+        newer = state is not None and gap.t1 > self._history[-1].estimate.t1
+        return [gap, state] if state is not None and newer else [gap]
+
+    def _faded(self, t: float, reason: Reason) -> EmotionState | None:
+        """All labels unsure at `t`, for `reason`; None: there never was a window."""
         if not self._history:
             return None
         last, judged = self._history[-1], self._filter_to(len(self._history) - 1)
         faded = self._config.rule.step(judged.filtered, replace(last.input, t=t, seen=False))
         judged = replace(judged, filtered=faded, sure=np.zeros_like(judged.sure), unclear=False)
-        return replace(self._state(last, judged), t=t, reasons=("stale",), complete=False)
+        return replace(self._state(last, judged), t=t, reasons=(reason,), complete=False)
 
     def _append(self, estimate: EmotionEstimate) -> None:
         view, said = self._gate.view(estimate), _said(estimate)

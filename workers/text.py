@@ -11,8 +11,6 @@ from pathlib import Path
 from typing import Protocol
 
 import numpy as np
-import onnxruntime
-from tokenizers import Tokenizer
 
 from workers.errors import WorkerError
 from workers.messages import Float32, Message, TextFrames, TranscriptSegment, Word, freeze
@@ -59,6 +57,9 @@ class TextEncoder:
 
     def __init__(self, model_dir: Path, *, threads: int = 1) -> None:
         """Load model.onnx and tokenizer.json. Raises ``TextModelError``."""
+        import onnxruntime  # only where it is used: the stage below runs beside it
+        from tokenizers import Tokenizer
+
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Protocol
 
+from workers.errors import WorkerError
 from workers.mailbox import Closed, Mailbox
 from workers.messages import Control, Message, lost
 
@@ -105,12 +106,15 @@ class Worker:
             self.account.seconds += perf_counter() - start
         if item is not None:
             self.account.processed += 1
+        self.inbox.because = "queue_full"
         return outputs
 
     def _failed(self, error: Exception, item: Message | None) -> Sequence[Control]:
         kind = type(error).__name__
         log.warning("stage %s: %s while processing %s", self.stage.name, kind, type(item).__name__)
         log.debug("stage %s failed", self.stage.name, exc_info=error)
+        if isinstance(error, WorkerError) and error.restarts:
+            self.inbox.because = "restarted"  # what is lost until then is lost to that
         if item is None:
             return []
         self.account.failed[kind] += 1
