@@ -7,15 +7,18 @@ from dataclasses import asdict
 from functools import partial
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from aiohttp import web
 from pydantic import ValidationError
 
 from stream.access import Gate, bearer, same
 from stream.call import Call, send_all
+from stream.call_settings import MAX_SENSITIVITY, CallSettings, explain
 from stream.calls import Calls
+from stream.card import card_page, limits, read_card
 from stream.config import CONSENT_VERSION, Consent, ServeConfig
+from stream.engines import SHIPPED_CHECKPOINT
 from stream.group import Groups
 from stream.guards import MAX_BODY, add_headers, answer_in_json, limit_rate, only_own_page
 from stream.limits import OfferError, Rate
@@ -23,6 +26,7 @@ from stream.metrics import Metrics
 from stream.notice import NOTICE_TITLE, notice, page
 from stream.records import SCHEMA
 from stream.sections import Section
+from stream.smoothing import FILTERS
 from stream.sockets import keys, send_records
 from stream.tickets import AccessError
 from stream.turn import ice_servers
@@ -38,6 +42,7 @@ class OfferRequest(Section):
     type: Literal["offer"]
     purpose: str
     consent: Consent
+    settings: CallSettings | None = None
 
 
 def build(
@@ -61,10 +66,12 @@ def build(
     whip.add_routes(app)
     app.router.add_get("/", server.page)
     app.router.add_get("/notice", server.notice)
+    app.router.add_get("/card", server.card)
     app.router.add_static("/static", WEB)
     app.router.add_get("/api/config", server.config)
     app.router.add_post("/api/offer", server.offer)
     app.router.add_delete("/api/sessions/{id}", server.hang_up)
+    app.router.add_patch("/api/sessions/{id}/settings", server.settings)
     app.router.add_post("/api/sessions/{id}/withdraw", server.withdraw)
     app.router.add_get("/api/sessions/{id}/events", server.events)
     app.router.add_get("/api/rooms/{room}/group", server.group)
@@ -101,6 +108,14 @@ class Server:
         text = page(NOTICE_TITLE, notice(self._config))
         return web.Response(text=text, content_type="text/html")
 
+    async def card(self, request: web.Request) -> web.Response:
+        """The model card; with ``?part=limits`` what limits the model."""
+        checkpoint = self._config.model.checkpoint
+        card = read_card(Path(checkpoint) if checkpoint else SHIPPED_CHECKPOINT)
+        if request.query.get("part") == "limits":
+            card = limits(card)
+        return web.Response(text=card_page(card), content_type="text/html")
+
     async def config(self, request: web.Request) -> web.Response:
         self._gate.admit(request.headers.get("Authorization"))
         config = self._config
@@ -121,6 +136,8 @@ class Server:
                 "window_s": config.window.width,
                 "hop_s": config.window.hop,
                 "modalities": config.modalities,
+                "smoothing": {"default": config.smoothing.filter, "choices": FILTERS},
+                "max_sensitivity": MAX_SENSITIVITY,
             }
         )
 
@@ -134,13 +151,18 @@ class Server:
             asked = OfferRequest.model_validate_json(await request.read())
         except ValidationError as error:
             raise OfferError(
-                f"the request is not an offer: {_explain(error)}",
+                f"the request is not an offer: {explain(error)}",
                 hint='send {"sdp", "type": "offer", "purpose", "consent": {"version", ...}}',
             ) from None
         await self._gate.spend(grant)
         try:
             call, answer = await self._calls.start(
-                asked.sdp, asked.purpose, asked.consent, grant, request.remote or ""
+                asked.sdp,
+                asked.purpose,
+                asked.consent,
+                grant,
+                request.remote or "",
+                asked.settings,
             )
         except BaseException:
             await self._gate.give_back(grant)
@@ -159,6 +181,12 @@ class Server:
     async def hang_up(self, request: web.Request) -> web.Response:
         self._call(request).hang_up("left")
         return web.Response(status=204)
+
+    async def settings(self, request: web.Request) -> web.Response:
+        """Change what a running call has set for itself; all of its settings."""
+        session = self._call(request).session
+        session.set(session.settings.changed(await request.read()))
+        return web.json_response(session.settings.model_dump())
 
     async def withdraw(self, request: web.Request) -> web.Response:
         """Consent is taken back: the call ends at once and leaves nothing but a receipt."""
@@ -216,10 +244,3 @@ class Server:
             )
         self._whip.check_token(request)
         return call
-
-
-def _explain(error: ValidationError) -> str:
-    items: list[Any] = error.errors(include_input=False, include_url=False)
-    return "; ".join(
-        f"{'.'.join(str(part) for part in item['loc']) or 'body'}: {item['msg']}" for item in items
-    )

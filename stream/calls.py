@@ -13,6 +13,7 @@ from typing import Any
 from stream.access import ANYBODY, Grant
 from stream.audit import AuditBroken, AuditError, AuditLog, now_iso
 from stream.call import BusyError, Call
+from stream.call_settings import CallSettings
 from stream.config import CONSENT_VERSION, Consent, ServeConfig
 from stream.engines import Engines
 from stream.errors import ConsentError
@@ -110,10 +111,11 @@ class Calls:
         consent: Consent,
         grant: Grant = ANYBODY,
         address: str = "",
+        settings: CallSettings | None = None,
     ) -> tuple[Call, str]:
         """Answer an offer and serve the call; the call and the SDP answer.
 
-        Raises ``ConsentError``, ``OfferError`` and ``BusyError``.
+        Raises ``ConsentError``, ``OfferError``, ``SettingsError`` and ``BusyError``.
         """
         consent = self._config.within(consent)
         check_consent(purpose, consent, self._config)
@@ -122,6 +124,8 @@ class Calls:
         call = self._new_call(kinds, consent, grant, network(address))
         self._calls[call.id] = call
         try:
+            if settings is not None:
+                call.session.set(settings)
             if self._audit is not None:  # before anything is received
                 given = consent.model_dump()
                 await self._audit.note("consent", call.id, consent=given, purpose=purpose)

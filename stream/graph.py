@@ -138,6 +138,11 @@ class Graph:
     _video: list[Mailbox[Message]] = field(default_factory=list)
 
     @property
+    def smoothers(self) -> list[SmoothStage]:
+        """Of everybody whom this graph follows."""
+        return [self.smooth]
+
+    @property
     def output(self) -> Mailbox[Message]:
         """EmotionState, EmotionEvent, TranscriptSegment, FaceFrame and Gap."""
         return self.boxes["output"]

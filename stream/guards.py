@@ -13,6 +13,8 @@ from aiohttp.typedefs import Handler, Middleware
 
 from stream.audit import AuditBroken, AuditError
 from stream.call import BusyError
+from stream.call_settings import SettingsError
+from stream.card import CardError
 from stream.errors import ConsentError, StreamError
 from stream.limits import OfferError, Rate, TooLargeError
 from stream.record_files import RecordError
@@ -43,7 +45,9 @@ STATUS: tuple[tuple[type[StreamError], int], ...] = (
     (ConsentError, 403),
     (TooLargeError, 413),
     (OfferError, 400),
+    (SettingsError, 400),
     (RecordError, 404),
+    (CardError, 404),
     (BusyError, 503),
     (AuditError, 503),
     (AuditBroken, 503),

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal, TypedDict, get_args
 
 from stream.config import Consent
@@ -149,6 +149,14 @@ class RecordingRecord(TypedDict):
     reason: str | None
 
 
+class SettingsRecord(TypedDict):
+    type: Literal["settings"]
+    person: str
+    smoothing: str
+    sensitivity: dict[str, float]
+    paused: bool
+
+
 Level = Literal["few", "some", "most"]
 """How many people of a room look like something."""
 
@@ -188,6 +196,7 @@ Record = (
     | RecordingRecord
     | GroupHelloRecord
     | GroupRecord
+    | SettingsRecord
     | EndRecord
 )
 
@@ -327,6 +336,19 @@ def gap(message: Gap) -> GapRecord:
 def recording(person: str, reason: str | None) -> RecordingRecord:
     """`reason`: why nothing is recorded for now; None: it is."""
     return {"type": "recording", "person": person, "on": reason is None, "reason": reason}
+
+
+def settings(
+    person: str, smoothing: str, sensitivity: Mapping[str, float], *, paused: bool
+) -> SettingsRecord:
+    """What the call has set for itself; `smoothing` names the filter."""
+    return {
+        "type": "settings",
+        "person": person,
+        "smoothing": smoothing,
+        "sensitivity": dict(sensitivity),
+        "paused": paused,
+    }
 
 
 def end(reason: str) -> EndRecord:

@@ -9,12 +9,14 @@ from dataclasses import replace
 
 from lddu_model import FeatureSpec
 from stream import records
+from stream.call_settings import CallSettings
 from stream.config import Consent, StreamConfig
 from stream.engines import Engines
 from stream.graph import Flow, Graph, GraphConfig, Runs, build
 from stream.overlay import outlines
+from stream.pause import Pause
 from stream.records import Origin, Record
-from stream.smoothing import smooth_config
+from stream.smoothing import filter_of, smooth_config
 from stream.spec import MAX_WORDS, RATE
 from stream.subscription import CAPACITY, Subscription
 from workers.align import AlignConfig
@@ -148,6 +150,10 @@ class Session:
         self._subscribers: list[Subscription] = []
         self._clock: records.ClockRecord | None = None
         self._recording: records.RecordingRecord | None = None
+        self._settings = CallSettings()
+        self._told_settings: records.SettingsRecord | None = None
+        self._pause = Pause(person)
+        self._config, self._model, self._prior = config, engines.model, engines.prior
         self._ended: records.EndRecord | None = None
         self._reason = "finished"
         self._abandoned = False
@@ -171,7 +177,8 @@ class Session:
 
     def push(self, item: AudioChunk | VideoFrame | Progress | Gap) -> None:
         """Feed one item of a live source; never waits."""
-        self.graph.put_nowait(item)
+        for each in self._pause.filter(item):
+            self.graph.put_nowait(each)
 
     async def put(self, item: AudioChunk | VideoFrame | Progress | Gap) -> None:
         """Feed one item of a recording, waiting for room."""
@@ -202,10 +209,36 @@ class Session:
         """Tell subscribers something that does not come from the graph."""
         self._broadcast(record)
 
+    def set(self, settings: CallSettings) -> None:
+        """Smooth, decide and pause as `settings` say from now on, and tell subscribers.
+
+        Raises ``SettingsError``; then nothing has changed.
+        """
+        shifts = settings.shifts(self._model.labels)
+        smoothing = self._config.smoothing
+        name = settings.smoothing or smoothing.filter
+        before = self._settings
+        if (settings.smoothing, settings.sensitivity) != (before.smoothing, before.sensitivity):
+            smoothing = smoothing.model_copy(update={"filter": name})
+            width, thresholds = self._config.window.width, self._model.thresholds
+            rule = filter_of(smoothing, width, thresholds, self._prior)
+            for smooth in self.graph.smoothers:
+                smooth.change(rule, shifts, constant=name == "kalman_constant")
+        self._settings = settings
+        self._pause.on = settings.paused
+        self._told_settings = records.settings(
+            self.person, name, settings.sensitivity, paused=settings.paused
+        )
+        self._broadcast(self._told_settings)
+
+    @property
+    def settings(self) -> CallSettings:
+        return self._settings
+
     def subscribe(self, capacity: int = CAPACITY) -> Subscription:
         """Everything from now on, after a hello."""
         subscriber = Subscription(lossless=self._lossless, capacity=capacity)
-        told = (self._hello, self._clock, self._recording)
+        told = (self._hello, self._clock, self._recording, self._told_settings)
         first: list[Record] = [record for record in told if record is not None]
         first.append(records.state(self._with_consent(warming_up(self.person)), 0.0))
         for record in first:
@@ -256,7 +289,10 @@ class Session:
             case EmotionState():
                 if self._now is not None and (self._shown is None or message.t > self._shown[0]):
                     self._shown = message.t, self._now()
-                return records.state(self._with_consent(message), self._lag(message.t))
+                shown = self._with_consent(message)
+                if self._pause.on:
+                    shown = replace(shown, labels={}, reasons=("paused",), complete=False)
+                return records.state(shown, self._lag(message.t))
             case EmotionEvent():
                 return records.event(message, self._lag(message.t))
             case TranscriptSegment():

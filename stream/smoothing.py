@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 import numpy as np
 from pydantic import Field
@@ -17,6 +17,7 @@ from workers.messages import Modality
 from workers.smooth import SmoothConfig
 
 FilterName = Literal["kalman", "hmm", "kalman_constant", "ema", "one_euro", "raw"]
+FILTERS: tuple[FilterName, ...] = get_args(FilterName)
 BASELINES: tuple[FilterName, ...] = ("ema", "one_euro", "kalman_constant", "raw")
 """Filters that do not weigh estimates by the model's variance."""
 

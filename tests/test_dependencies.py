@@ -38,6 +38,7 @@ CONFINED = {
     "ctranslate2": ["workers/whisper.py"],
     "faster_whisper": ["workers/whisper.py"],
     "h5py": ["lddu_model/data/csd.py"],
+    "markdown_it": ["stream/card.py"],
     "matplotlib": ["lddu_model/*.py"],
     "mediapipe": ["workers/face_process.py"],
     "onnxruntime": ["workers/text.py"],

@@ -68,7 +68,7 @@ class _Entry:
     view: View
     trusted: bool
     """The variance passes the trust test."""
-    constant: Float64 | None
+    constant: Float64 | None = None
     """(C,) the variance that counts instead of the model's."""
     judged: _Judged | None = None
     """None: to be filtered (again)."""
@@ -93,10 +93,10 @@ class SmoothStage:
         self.expired = 0
         """Revisions that came too late."""
         thresholds = np.asarray(config.thresholds, np.float64)
-        logits = np.log(thresholds) - np.log1p(-thresholds)
+        self._logits = np.log(thresholds) - np.log1p(-thresholds)
         self._config = config
-        self._decisions = DecisionConfig(logits, config.hysteresis, config.dwell)
-        self._gate = Gate(config.gate, config.expected, logits)
+        self._decisions = DecisionConfig(self._logits, config.hysteresis, config.dwell)
+        self._gate = Gate(config.gate, config.expected, self._logits)
         self._trust = TrustTest(TrustConfig(window=config.window))
         self._typical = Typical()
         self._history: list[_Entry] = []
@@ -141,6 +141,25 @@ class SmoothStage:
             out += [self._event(entry, event, smoothed=True) for event in past.decided.events]
         return out
 
+    def change(self, rule: Filter, shift: Float64, *, constant: bool) -> None:
+        """Filter by `rule` from now on, with thresholds lowered by `shift` (C,) logits.
+
+        The new filter starts from the windows of the history; what was decided stays.
+        """
+        config = self._config = replace(self._config, rule=rule, constant=constant)
+        logits = self._logits - shift
+        self._decisions = DecisionConfig(logits, config.hysteresis, config.dwell)
+        self._gate = Gate(config.gate, config.expected, logits)
+        if not self._history:
+            return
+        self._filter_to(len(self._history) - 1)
+        filtered: Filtered | None = None
+        for entry in [*([self._base] if self._base else []), *self._history]:
+            entry.constant = self._weight(entry)
+            filtered = rule.step(filtered, entry.input)
+            assert entry.judged is not None
+            entry.judged = replace(entry.judged, filtered=filtered)
+
     def stale(self, t: float) -> EmotionState | None:
         """What is left to say at `t`, when no window has come for a while; None: none ever came.
 
@@ -168,14 +187,17 @@ class SmoothStage:
         if not view.blind:
             self._trust.push(said)
             self._typical.add(said.variance)
-        trusted = self._trust.verdict.trusted
-        weighs = trusted and not self._config.constant
-        entry = _Entry(
-            estimate, view, trusted, None if weighs else self._typical.value(said.variance)
-        )
+        entry = _Entry(estimate, view, self._trust.verdict.trusted)
+        entry.constant = self._weight(entry)
         self._history.append(entry)
         if self._config.both_ways:
             self._all.append(entry)
+
+    def _weight(self, entry: _Entry) -> Float64 | None:
+        """The variance that counts instead of the model's; None: the model's counts."""
+        if entry.trusted and not self._config.constant:
+            return None
+        return self._typical.value(_said(entry.estimate).variance)
 
     def _revise(self, position: int, estimate: EmotionEstimate) -> None:
         """Put a revised estimate in its place; it and what came after it are filtered again."""

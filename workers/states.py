@@ -9,6 +9,7 @@ from typing import Literal, get_args
 Status = Literal["active", "inactive", "unsure"]
 
 Reason = Literal[
+    "paused",
     "failed",
     "warming_up",
     "stale",

@@ -1,0 +1,58 @@
+"""The model card of a checkpoint as a page: all of it, or what limits the model."""
+
+from __future__ import annotations
+
+import html
+import re
+from pathlib import Path
+
+from markdown_it import MarkdownIt
+
+from stream.errors import StreamError
+
+LIMITS = re.compile(r"limit|must not|wrong|worth|trained on|figures in short", re.IGNORECASE)
+"""Titles of the chapters that say what a model cannot do, and what it was made from."""
+FIRST = re.compile(r"limit|must not|wrong", re.IGNORECASE)
+"""Of these, those that come first."""
+
+
+class CardError(StreamError):
+    """There is no model card to show."""
+
+
+def read_card(folder: Path) -> str:
+    """README.md of a checkpoint, as Markdown. Raises ``CardError``."""
+    path = folder / "README.md"
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        raise CardError(
+            f"the checkpoint {folder.name} has no readable model card (README.md)",
+            hint="write one with python -m lddu_model.card FOLDER",
+        ) from None
+
+
+def limits(card: str) -> str:
+    """The chapters that say what the model cannot do, the gravest first; all, if none says so."""
+    title, *chapters = re.split(r"^(?=## )", card, flags=re.MULTILINE)
+    chosen = [chapter for chapter in chapters if LIMITS.search(chapter.partition("\n")[0])]
+    if not chosen:
+        return card
+    chosen.sort(key=lambda chapter: FIRST.search(chapter.partition("\n")[0]) is None)
+    return title.partition("\n")[0] + "\n\n" + "".join(chosen)
+
+
+def card_page(card: str) -> str:
+    """As a page of HTML in the style of the server's own; HTML in `card` is shown as text."""
+    markdown = MarkdownIt("commonmark", {"html": False}).enable("table")
+    shown = re.sub(r"<!--.*?-->", "", card, flags=re.DOTALL)
+    title, _, rest = shown.partition("\n")
+    name = html.escape(title.lstrip("# ").strip())
+    return (
+        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f'<title>{name}</title><link rel="stylesheet" href="/static/style.css"></head>'
+        f'<body><header class="top"><h1>{name}</h1></header>'
+        f'<main lang="en"><section class="card model-card">{markdown.render(rest)}</section></main>'
+        "</body></html>"
+    )
