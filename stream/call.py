@@ -94,7 +94,11 @@ class Call:
         return Tally(
             {name: box.account for name, box in graph.boxes.items()},
             graph.accounts(),
-            {"clock": peer.clock.counts, **{str(kind): n for kind, n in peer.counts.items()}},
+            {
+                "clock": peer.clock.counts,
+                "transport": peer.faults,
+                **{str(kind): n for kind, n in peer.counts.items()},
+            },
         )
 
     async def run(self, observe: Callable[[Record], None]) -> str:

@@ -109,6 +109,13 @@ class AudioConverter:
         return [AudioChunk(self._person, placed.t0, freeze(samples), stamp.line.provisional)]
 
 
+def audio_frame(samples: Float32) -> av.AudioFrame:
+    """(n,) mono at 48 kHz as FFmpeg's frame."""
+    frame = av.AudioFrame.from_ndarray(samples[None], "flt", "mono")
+    frame.sample_rate = 48_000
+    return frame
+
+
 def stretch(samples: Float32, length: int) -> Float32:
     """`samples` at `length` even points, for lengths that differ by a sample or two."""
     if length == len(samples):

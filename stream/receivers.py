@@ -1,43 +1,22 @@
-"""The only file that knows the inside of aiortc's receivers.
-
-aiortc gives every track its own time 0, hides sender reports, waits for lost audio until its buffer
-is full, decodes into a queue without bound and lets a decoder die while its track stays "live". So
-a ``Receiver`` takes these parts of an ``RTCRtpReceiver`` out and puts its own in, before any packet
-arrives:
-
-==========================  ========================================================================
-jitter buffer               gives each frame the stream time of its RTP timestamp; gives up lost
-                            packets early; asks for key frames
-decoder queue               bounded; aiortc's decoder thread, which waits on it, runs our decoding
-                            in there, so that no error ends it
-handler of RTCP packets     also tells the clock what sender reports say
-==========================  ========================================================================
-
-``check_internals`` fails when a version of aiortc has other parts.
-"""
+"""Received tracks as messages: what ``stream.aiortc_inside`` puts into aiortc's receivers."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import threading
-import time
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, Literal, Protocol
 
 import av
 from aiortc import RTCRtpReceiver
-from aiortc.codecs import get_decoder
-from aiortc.codecs.vpx import VpxPayloadDescriptor
-from aiortc.jitterbuffer import JitterFrame
 from aiortc.rtcrtpparameters import RTCRtpCodecParameters
-from aiortc.rtp import RtcpSrPacket, RtpPacket
 
+from stream import aiortc_inside
+from stream.buffers import Batch, DecoderQueue, Encoded, TimedAudioBuffer, VideoBuffer
 from stream.clock import SenderClock, Stamp
-from stream.convert import AudioConverter, VideoConverter
-from stream.errors import StreamError
-from stream.reorder import FrameAssembler, Ordered, Reorder
+from stream.convert import AudioConverter, VideoConverter, audio_frame
+from stream.decoders import ErrorBudget, PictureDecoder, SoundDecoder, Verdict
 from workers.messages import END, AudioChunk, Control, Gap, Progress, VideoFrame
 
 log = logging.getLogger(__name__)
@@ -54,9 +33,13 @@ frame on a short way; as measured with Chromium, whose sound comes 15-18 ms late
 CAPACITY: dict[Kind, int] = {"audio": 100, "video": 60}
 """Encoded frames that wait for the decoder: 2 s each."""
 
-PREFIX = "_RTCRtpReceiver__"
-PARTS = ("jitter_buffer", "decoder_queue", "decoder_thread", "codecs")
-"""Private attributes of ``RTCRtpReceiver`` that are replaced or relied on."""
+BUDGETS: dict[Kind, tuple[int, int]] = {"audio": (5, 1500), "video": (3, 900)}
+"""Errors in a row after which a decoder is renewed (0.1 s), errors that end a track (30 s)."""
+
+UNDECODABLE = "undecodable"
+"""Why a track is stopped."""
+
+Item = AudioChunk | VideoFrame | Control
 
 
 class Sink(Protocol):
@@ -67,153 +50,6 @@ class Sink(Protocol):
 
     def clock(self, unix_at_zero: float | None) -> None:
         """The sender's wall clock at stream time 0, None while only arrival places its media."""
-
-
-class Encoded(NamedTuple):
-    """One encoded frame."""
-
-    data: bytes
-    stamp: Stamp
-    lost: str | None
-    """Why media before it is missing; None: nothing is."""
-
-
-class Batch:
-    """Encoded frames that one packet completed, in the place of aiortc's one frame."""
-
-    def __init__(self, frames: Sequence[Encoded]) -> None:
-        self.frames = frames
-        self.timestamp = 0
-        """For aiortc, whose mapping of it takes every backward step for a wrap: unused."""
-
-
-class AudioBuffer:
-    """One Opus packet is one frame."""
-
-    def __init__(self, clock: SenderClock, counts: Counter[str]) -> None:
-        self._clock = clock
-        self._order = Reorder[tuple[RtpPacket, float]](packets=3, seconds=0.08, counts=counts)
-
-    def add(self, packet: RtpPacket) -> tuple[bool, Batch | None]:
-        """Take a packet: whether a key frame is wanted, and the frames now complete."""
-        now = time.monotonic()
-        frames = []
-        for (ready, arrival), lost in self._order.add(packet.sequence_number, (packet, now), now):
-            stamp = self._clock.packet("audio", ready.timestamp, arrival)
-            frames.append(Encoded(_data(ready), stamp, "network" if lost else None))
-        return False, Batch(frames) if frames else None
-
-
-class VideoBuffer:
-    """Whole pictures; asks for a key frame after a loss."""
-
-    def __init__(self, clock: SenderClock, counts: Counter[str]) -> None:
-        self._clock = clock
-        self._counts = counts
-        self._order = Reorder[tuple[RtpPacket, float]](packets=512, seconds=0.25, counts=counts)
-        self._assembler = FrameAssembler[RtpPacket](self._starts_key, counts)
-        self._codecs: dict[int, RTCRtpCodecParameters] = {}
-        self._asked = -1.0
-
-    def use_codecs(self, codecs: dict[int, RTCRtpCodecParameters]) -> None:
-        """`codecs` by payload type; filled by aiortc when media starts."""
-        self._codecs = codecs
-
-    def need_key_frame(self) -> None:
-        self._assembler.need_key_frame()
-
-    def add(self, packet: RtpPacket) -> tuple[bool, Batch | None]:
-        """Take a packet: whether a key frame is wanted, and the frames now complete."""
-        now = time.monotonic()
-        frames = []
-        for (ready, arrival), lost in self._order.add(packet.sequence_number, (packet, now), now):
-            stamp = self._clock.packet("video", ready.timestamp, arrival)
-            picture = self._assembler.add(Ordered(ready, lost))
-            if picture is not None:
-                data = b"".join(_data(part) for part in picture.packets)
-                frames.append(Encoded(data, stamp, "network" if picture.after_loss else None))
-        return self._ask(now), Batch(frames) if frames else None
-
-    def _ask(self, now: float) -> bool:
-        if not self._assembler.wants_key_frame or now - self._asked < 0.5:
-            return False
-        self._asked = now
-        self._counts["key_frames_asked"] += 1
-        return True
-
-    def _starts_key(self, packet: RtpPacket) -> bool:
-        codec = self._codecs.get(packet.payload_type)
-        h264 = codec is not None and codec.mimeType.lower() == "video/h264"
-        return starts_h264_key(packet.payload) if h264 else starts_vp8_key(packet.payload)
-
-
-def starts_vp8_key(payload: bytes) -> bool:
-    """Whether an RTP payload begins a VP8 key frame (RFC 7741, 4.2 and 4.3)."""
-    try:
-        descriptor, data = VpxPayloadDescriptor.parse(payload)
-    except ValueError:
-        return False
-    first = descriptor.partition_start == 1 and descriptor.partition_id == 0
-    return first and bool(data) and data[0] & 1 == 0
-
-
-def starts_h264_key(payload: bytes) -> bool:
-    """Whether an RTP payload begins an H.264 key frame or its parameter sets (RFC 6184, 5)."""
-    kind = payload[0] & 0x1F
-    if kind == 28 and len(payload) > 1:  # a fragment: begins, and of which kind
-        return bool(payload[1] & 0x80) and payload[1] & 0x1F == 5
-    if kind == 24 and len(payload) > 3:  # several units in one packet
-        kind = payload[3] & 0x1F
-    return kind in (5, 7)
-
-
-class DecoderQueue:
-    """In the place of the queue that aiortc's decoder thread reads, and the decoding itself.
-
-    ``get`` runs in that thread and decodes until the receiver stops; then it returns None, on
-    which aiortc ends the thread. Nothing that a packet contains ends it earlier.
-    """
-
-    def __init__(
-        self, capacity: int, decode: Callable[[Any, Encoded], None], ended: Callable[[], None]
-    ) -> None:
-        self._capacity = capacity
-        self._decode = decode
-        self._ended = ended
-        self._waiting: deque[tuple[Any, Encoded]] = deque()
-        self._changed = threading.Condition()
-        self._stopping = False
-        self.dropped = 0
-
-    def put(self, task: tuple[RTCRtpCodecParameters, Batch] | None) -> None:
-        """Event loop: take what the jitter buffer gave, or None to stop."""
-        with self._changed:
-            if task is None:
-                self._stopping = True
-            else:
-                codec, batch = task
-                self._waiting.extend((codec, frame) for frame in batch.frames)
-                while len(self._waiting) > self._capacity:
-                    self._drop_oldest()
-            self._changed.notify()
-
-    def get(self) -> None:
-        """Decoder thread: decode all there is until stopped."""
-        while True:
-            with self._changed:
-                while not self._waiting and not self._stopping:
-                    self._changed.wait()
-                if self._stopping:
-                    break
-                codec, frame = self._waiting.popleft()
-            self._decode(codec, frame)
-        self._ended()
-
-    def _drop_oldest(self) -> None:
-        self._waiting.popleft()
-        self.dropped += 1
-        codec, frame = self._waiting[0]
-        self._waiting[0] = (codec, frame._replace(lost="queue_full"))
 
 
 class Receiver:
@@ -234,7 +70,7 @@ class Receiver:
         counts: Counter[str],
         clock_used: Callable[[], None],
     ) -> None:
-        check_internals(receiver)
+        aiortc_inside.check(receiver)
         self.aiortc = receiver
         self.kind = kind
         self.counts = counts
@@ -244,73 +80,86 @@ class Receiver:
         self._sink = sink
         self._converter = converter
         self._loop = asyncio.get_running_loop()
-        self._decoder: Any = None
-        self._codec: str | None = None
+        self._codecs: dict[int, RTCRtpCodecParameters] = aiortc_inside.codecs(receiver)
+        self._decoder = SoundDecoder(counts) if kind == "audio" else PictureDecoder()
+        self._budget = ErrorBudget(*BUDGETS[kind])
         self._lost: str | None = None
         self._last: Stamp | None = None
         self._ended = False
+        self._stopped = False
         clock.add_track(kind, RATES[kind], DELAYS[kind])
-        self._buffer: AudioBuffer | VideoBuffer
+        self._buffer: TimedAudioBuffer | VideoBuffer
         if kind == "audio":
-            self._buffer = AudioBuffer(clock, counts)
+            self._buffer = TimedAudioBuffer(clock, counts, self._put)
         else:
             self._buffer = VideoBuffer(clock, counts)
-            self._buffer.use_codecs(_part(receiver, "codecs"))
-        self.queue = DecoderQueue(CAPACITY[kind], self._decode, self._thread_ended)
-        self._tell_aiortc = receiver._handle_rtcp_packet
-        _replace(receiver, "jitter_buffer", self._buffer)
-        _replace(receiver, "decoder_queue", self.queue)
-        vars(receiver)["_handle_rtcp_packet"] = self._on_rtcp
+            self._buffer.use_codecs(self._codecs)
+        self.queue = DecoderQueue(CAPACITY[kind], self._decode, self._thread_ended, counts)
+        aiortc_inside.replace(receiver, self._buffer, self.queue, self._on_report)
 
     def end(self) -> None:
         """Event loop: nothing more will come of this track; told once."""
+        if isinstance(self._buffer, TimedAudioBuffer):
+            self._buffer.stop()
         if not self._ended:
             self._ended = True
             self._sink.push(Progress(self._person, self.kind, END))
 
-    async def _on_rtcp(self, packet: Any) -> None:
-        if isinstance(packet, RtcpSrPacket):
-            info = packet.sender_info
-            self._clock.report(self.kind, info.ntp_timestamp, info.rtp_timestamp)
-            self._clock_used()
-        await self._tell_aiortc(packet)
+    def _on_report(self, ntp: int, timestamp: int) -> None:
+        self._clock.report(self.kind, ntp, timestamp)
+        self._clock_used()
+
+    def _put(self, payload_type: int, batch: Batch) -> None:
+        codec = self._codecs.get(payload_type)
+        if codec is not None:
+            self.queue.put((codec, batch))
 
     def _decode(self, codec: RTCRtpCodecParameters, encoded: Encoded) -> None:
         """Decoder thread: one encoded frame."""
         self.counts["frames"] += 1
+        if self._stopped:
+            self.counts["frames_refused"] += 1
+            return
         self._lost = encoded.lost or self._lost
         try:
-            messages = self._convert(self._frames(codec, encoded), encoded.stamp)
+            messages = self._convert(codec, encoded)
         except Exception as error:  # noqa: BLE001  libraries read here what strangers sent
             self._decoding_failed(error, encoded)
         else:
+            self._budget.worked()
             self._send(messages)
 
-    def _frames(self, codec: RTCRtpCodecParameters, encoded: Encoded) -> list[Any]:
+    def _convert(self, codec: RTCRtpCodecParameters, encoded: Encoded) -> list[Item]:
         if not encoded.data:  # to FFmpeg it would mean the end of the stream
             self.counts["frames_empty"] += 1
             return []
-        if codec.name != self._codec:
-            self._codec, self._decoder = codec.name, None
-        if self._decoder is None:
-            self._decoder = get_decoder(codec)
-        frame = JitterFrame(encoded.data, encoded.stamp.timestamp)
-        frames: list[Any] = self._decoder.decode(frame)
-        return frames
+        if isinstance(self._decoder, SoundDecoder):
+            return self._sound(self._decoder, encoded)
+        return self._pictures(self._decoder, codec.name, encoded)
 
-    def _convert(
-        self, frames: Sequence[Any], stamp: Stamp
-    ) -> Sequence[AudioChunk | VideoFrame | Control]:
-        messages: list[AudioChunk | VideoFrame | Control] = []
-        for frame in frames:
-            at = stamp if frame.pts is None else stamp._replace(timestamp=frame.pts)
-            if isinstance(self._converter, AudioConverter):
-                messages += self._converter.push(frame, at, self._lost)
-            else:
-                if self._lost is not None and self._last is not None:
-                    t0, t1 = self._last.t, at.t
-                    messages.append(Gap(self._person, "video", max(0.0, t0), t1, self._lost))
-                messages += self._converter.push(frame, at)
+    def _sound(self, decoder: SoundDecoder, encoded: Encoded) -> list[Item]:
+        assert isinstance(self._converter, AudioConverter)
+        messages: list[Item] = []
+        for heard in decoder.decode(encoded.data, encoded.stamp, self._lost):
+            at = encoded.stamp._replace(timestamp=heard.timestamp)
+            if heard.lost is not None:
+                t1 = at.t + len(heard.samples) / RATES["audio"]
+                messages.append(Gap(self._person, "audio", max(0.0, at.t), t1, heard.lost))
+            messages += self._converter.push(audio_frame(heard.samples), at, self._lost)
+            self._lost, self._last = None, at
+        return messages
+
+    def _pictures(self, decoder: PictureDecoder, name: str, encoded: Encoded) -> list[Item]:
+        assert isinstance(self._converter, VideoConverter)
+        messages: list[Item] = []
+        for frame in decoder.decode(name, encoded.data, encoded.stamp.timestamp):
+            at = encoded.stamp
+            if frame.pts is not None:
+                at = at._replace(timestamp=frame.pts)
+            if self._lost is not None and self._last is not None:
+                t0, t1 = self._last.t, at.t
+                messages.append(Gap(self._person, "video", max(0.0, t0), t1, self._lost))
+            messages += self._converter.push(frame, at)
             self._lost, self._last = None, at
         return messages
 
@@ -319,21 +168,33 @@ class Receiver:
         self.counts[f"decode_error_{kind}"] += 1
         log.debug("%s frame of %d bytes: %s", self.kind, len(encoded.data), kind)
         self._lost = "decode_error"
-        if isinstance(error, av.EOFError) or not isinstance(error, av.FFmpegError):
-            self._decoder = None  # its state is unusable
+        verdict = self._budget.failed()
+        if verdict is Verdict.STOP:
+            self._stop(encoded.stamp)
+        elif verdict is Verdict.RENEW or isinstance(error, av.EOFError):
+            self.counts["decoder_renewed"] += 1
+            self._decoder.renew()
         if isinstance(self._buffer, VideoBuffer):
             self._on_loop(self._buffer.need_key_frame)
+
+    def _stop(self, stamp: Stamp) -> None:
+        """Give this track up: its sender sends nothing that can be decoded."""
+        self._stopped = True
+        self.counts[UNDECODABLE] += 1
+        log.warning("%s of %s is stopped: %s", self.kind, self._person, UNDECODABLE)
+        t0 = 0.0 if self._last is None else max(0.0, self._last.t)
+        self._send([Gap(self._person, self.kind, t0, max(t0, stamp.t), UNDECODABLE)])
 
     def _thread_ended(self) -> None:
         if isinstance(self._converter, AudioConverter):
             self._send(self._converter.flush())
         self._on_loop(self.end)
 
-    def _send(self, messages: Sequence[AudioChunk | VideoFrame | Control]) -> None:
+    def _send(self, messages: Sequence[Item]) -> None:
         if messages:
             self._on_loop(self._push, messages)
 
-    def _push(self, messages: Sequence[AudioChunk | VideoFrame | Control]) -> None:
+    def _push(self, messages: Sequence[Item]) -> None:
         self._clock_used()
         if not self._ended:
             for message in messages:
@@ -344,28 +205,3 @@ class Receiver:
             self._loop.call_soon_threadsafe(function, *args)
         except RuntimeError:  # the loop has closed: nobody listens any more
             log.debug("%s ended after its event loop", self.kind)
-
-
-def check_internals(receiver: RTCRtpReceiver) -> None:
-    """Raise ``StreamError`` unless `receiver` has the parts that this file replaces."""
-    missing = [name for name in PARTS if PREFIX + name not in vars(receiver)]
-    if not callable(getattr(receiver, "_handle_rtcp_packet", None)):
-        missing.append("_handle_rtcp_packet")
-    if missing:
-        raise StreamError(
-            f"this version of aiortc has other receivers: no {', '.join(missing)}",
-            hint="install the version of aiortc that pyproject.toml asks for",
-        )
-
-
-def _part(receiver: RTCRtpReceiver, name: str) -> Any:
-    return vars(receiver)[PREFIX + name]
-
-
-def _replace(receiver: RTCRtpReceiver, name: str, part: object) -> None:
-    vars(receiver)[PREFIX + name] = part
-
-
-def _data(packet: RtpPacket) -> bytes:
-    data: bytes = packet._data  # type: ignore[attr-defined]  # set by aiortc on arrival
-    return data

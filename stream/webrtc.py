@@ -1,12 +1,13 @@
 """One participant's WebRTC connection: an offer comes in, media in stream time comes out.
 
-Only here and in ``stream.receivers`` is aiortc used.
+What is needed of aiortc beyond what it promises is in ``stream.aiortc_inside``.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -23,6 +24,7 @@ from aiortc import (
 from aiortc.exceptions import InvalidStateError
 from aiortc.sdp import SessionDescription
 
+from stream import aiortc_inside
 from stream.clock import SenderClock
 from stream.convert import AudioConverter, VideoConverter
 from stream.limits import OfferError, check_offer
@@ -40,6 +42,21 @@ CODECS = {"audio": ("audio/opus",), "video": ("video/vp8", "video/h264", "video/
 
 CHANNEL_BYTES = 256 * 1024
 """Bytes that wait inside a data channel before its reader counts as slow."""
+
+
+LOST = "connection lost"
+"""Why a connection is over whose sender may come back."""
+
+COPIES = "minptime=10;useinbandfec=1"
+"""Parameters of Opus: send a copy of each packet's sound in the next one when packets get lost."""
+
+
+def asking_for_copies(answer: str) -> str:
+    """An SDP answer that asks senders of Opus for in-band forward error correction (RFC 7587)."""
+    for payload_type in re.findall(r"^a=rtpmap:(\d+) opus/", answer, re.MULTILINE | re.IGNORECASE):
+        rtpmap = re.compile(rf"^(a=rtpmap:{payload_type} .*?)(\r?)$", re.MULTILINE)
+        answer = rtpmap.sub(rf"\1\2\na=fmtp:{payload_type} {COPIES}\2", answer, count=1)
+    return answer
 
 
 def offered(offer: str) -> frozenset[Kind]:
@@ -81,7 +98,7 @@ class Peer:
     """Receives audio and video of one sender; sends records over the data channel ``events``.
 
     `kinds` are the media that may be received at all: others are refused in the answer and never
-    decoded. Stream time 0 is the moment of creation.
+    decoded. Stream time 0 is `start` (monotonic clock), or the moment of creation.
     """
 
     def __init__(
@@ -93,11 +110,14 @@ class Peer:
         fps: float,
         max_width: int,
         ice_servers: Sequence[IceServer] = (),
+        start: float | None = None,
     ) -> None:
         self.person = person
-        self.start = time.monotonic()
+        self.start = time.monotonic() if start is None else start
         self.clock = SenderClock(self.start)
         self.counts: dict[Kind, Counter[str]] = {"audio": Counter(), "video": Counter()}
+        self.faults: Counter[str] = Counter()
+        """Packets that aiortc could not take, by kind of error."""
         self.ended: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         """Set to the reason when the connection is over."""
         self._kinds = kinds
@@ -153,6 +173,7 @@ class Peer:
             self._refuse_others()
             answer = await connection.createAnswer()
             await connection.setLocalDescription(answer)
+            self._guard()
         except OSError:
             raise  # of this machine, not of the offer
         except Exception as error:  # the boundary to what aiortc makes of what others send
@@ -161,7 +182,7 @@ class Peer:
                 f"the offer cannot be answered ({type(error).__name__})",
                 hint="offer Opus audio and VP8 or H.264 video with ICE and DTLS",
             ) from error
-        text: str = connection.localDescription.sdp
+        text = asking_for_copies(connection.localDescription.sdp)
         if "a=candidate:" not in text:
             raise OfferError(
                 "this machine has no network address besides loopback, so no media can reach it",
@@ -187,8 +208,7 @@ class Peer:
             await self._connection.close()
         except Exception as error:  # aiortc cannot close what an odd offer left half built
             log.debug("a connection did not close: %s", type(error).__name__, exc_info=error)
-            for transport in vars(self._connection)["_RTCPeerConnection__iceTransports"]:
-                await transport.stop()
+            await aiortc_inside.stop_transports(self._connection)
 
     def _take(self, transceiver: RTCRtpTransceiver, kind: Kind) -> None:
         """Receive this track: with our parts in aiortc's receiver, before any packet arrives."""
@@ -214,6 +234,16 @@ class Peer:
             self._tell_clock,
         )
 
+    def _guard(self) -> None:
+        sctp = self._connection.sctp
+        transports = [receiver.aiortc.transport for receiver in self._receivers.values()]
+        for transport in [*transports, *([] if sctp is None else [sctp.transport])]:
+            aiortc_inside.guard(transport, self.faults)
+
+    def _goodbye(self) -> bool:
+        transports = [receiver.aiortc.transport for receiver in self._receivers.values()]
+        return any(map(aiortc_inside.said_goodbye, transports))
+
     def _tell_clock(self) -> None:
         if self.clock.unix_at_zero != self._told:
             self._told = self.clock.unix_at_zero
@@ -231,9 +261,9 @@ class Peer:
         if state == "connected" and not self.connected.done():
             self.connected.set_result(None)
         elif state == "failed":
-            self._end("connection lost")
+            self._end(LOST)
         elif state == "closed":
-            self._end("left")
+            self._end("left" if self._goodbye() else LOST)
 
     def _end(self, reason: str) -> None:
         if not self.ended.done():

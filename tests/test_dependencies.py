@@ -24,7 +24,15 @@ PACKAGES = {
 }
 """Package -> packages of the project that it may import."""
 
-LIVE = ["stream/webrtc.py", "stream/receivers.py", "stream/convert.py"]
+LIVE = [
+    "stream/webrtc.py",
+    "stream/receivers.py",
+    "stream/aiortc_inside.py",
+    "stream/buffers.py",
+    "stream/decoders.py",
+    "stream/opus.py",
+    "stream/convert.py",
+]
 """The files around aiortc's peers, tracks and frames."""
 
 CONFINED = {

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stream.reorder import FrameAssembler, Ordered, Reorder
+from stream.reorder import MEMORY_S, FrameAssembler, Ordered, Patience, Reorder
 
 
 def order(
@@ -15,7 +15,7 @@ def order(
 ) -> tuple[list[tuple[int, int]], Counter[str]]:
     """(sequence, lost before) as passed on, for (sequence, arrival) as received."""
     counts: Counter[str] = Counter()
-    reorder = Reorder[int](patience, seconds, counts)
+    reorder = Reorder[int](patience, Patience(seconds, seconds), counts)
     return [
         (item, lost)
         for sequence, arrival in packets
@@ -46,7 +46,8 @@ def test_every_packet_is_passed_on_late_or_lost(
         [-1, *numbers], zip(numbers, passed, strict=True), strict=False
     ):
         assert number - before - 1 == missing[1]
-    assert len(passed) + counts["packets_late"] >= len(sent) - 2  # the last may still wait
+    gone = counts["packets_late"] + counts["packets_repeated"]
+    assert len(passed) + gone >= len(sent) - 2  # the last may still wait
 
 
 def test_order_without_loss_waits_for_nothing() -> None:
@@ -61,7 +62,7 @@ def test_order_without_loss_waits_for_nothing() -> None:
 def test_swapped_packets_are_put_in_order_and_repeated_ones_dropped() -> None:
     passed, counts = order([(1, 0), (3, 0), (2, 0), (2, 0), (3, 0), (4, 0)])
     assert [sequence for sequence, _ in passed] == [1, 2, 3, 4]
-    assert counts == {"packets_late": 2}
+    assert counts == {"packets_reordered": 1, "packets_repeated": 2}
 
 
 def test_lost_packet_costs_itself_alone() -> None:
@@ -76,6 +77,51 @@ def test_lost_packet_is_given_up_in_time() -> None:
         (3, 1),
         (4, 0),
     ]
+
+
+def test_lost_packet_is_given_up_though_no_other_comes() -> None:
+    reorder = Reorder[int](64, Patience(0.04, 0.1), Counter())
+    assert [item for item, _ in reorder.add(1, 1, 0.0)] == [1]
+    deadlines = [reorder.deadline]
+    assert reorder.add(3, 3, 0.02) == []
+    deadlines.append(reorder.deadline)
+    assert reorder.give_up(0.059) == []
+    assert reorder.give_up(0.06) == [(3, 1)]
+    deadlines.append(reorder.deadline)
+    assert deadlines == [None, 0.06, None]
+
+
+def test_patience_follows_late_packets_and_comes_down_again() -> None:
+    counts: Counter[str] = Counter()
+    patience = Patience(0.04, 0.1)
+    reorder = Reorder[int](64, patience, counts)
+    reorder.add(0, 0, 0.0)
+    now, sequence = 0.02, 1
+    for _ in range(20):  # every second packet comes 70 ms after its successor
+        reorder.add(sequence + 1, sequence + 1, now)
+        reorder.give_up(now + 0.06)
+        reorder.add(sequence, sequence, now + 0.07)
+        sequence, now = sequence + 2, now + 0.1
+    assert counts["packets_late"] == 1  # the first one; then it was waited for
+    assert counts["packets_reordered"] == 19
+    assert 0.07 < patience.seconds <= 0.1
+    for _ in range(60):  # all in order: back to normal
+        reorder.add(sequence, sequence, now)
+        sequence, now = sequence + 1, now + MEMORY_S / 50
+    assert patience.seconds == 0.04
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(st.floats(0, 2), st.floats(0, 10)), max_size=50))
+def test_patience_is_bounded_and_forgets(late: list[tuple[float, float]]) -> None:
+    patience = Patience(0.04, 0.1)
+    now = 0.0
+    for by, wait in late:
+        now += wait
+        patience.came_late(by, now)
+        assert 0.04 <= patience.seconds <= 0.1
+    patience.forget(now + MEMORY_S + 0.1)
+    assert patience.seconds == 0.04
 
 
 def test_leap_of_the_sequence_starts_anew() -> None:

@@ -22,6 +22,11 @@ from tests import recordings
 
 KINDS: dict[str, dict[str, Any]] = {
     "mp4": {"audio": "aac", "video": "libx264"},
+    "index-first.mp4": {
+        "audio": "aac",
+        "video": "libx264",
+        "options": {"movflags": "faststart"},
+    },
     "webm": {"audio": "libopus", "video": "libvpx"},
     "wav": {"audio": "pcm_s16le", "rate": 16_000},
 }
