@@ -49,7 +49,8 @@ from lddu_model import load
 from lddu_model.report import git_commit
 from workers.baselines import Ema, OneEuro, Raw
 from workers.decisions import Decided, DecisionConfig, decide
-from workers.filters import Estimate, Filter, Filtered, Float64, Kalman, TwoState
+from workers.filters import Estimate, Filter, Filtered, Float64, Kalman
+from workers.markov import TwoState
 from workers.trust import TrustConfig, TrustTest
 
 RESULTS = Path(__file__).resolve().parent / "results"

@@ -11,8 +11,9 @@ import workers.gate
 from lddu_model import Sample
 from stream.sections import Fraction, NotNegative, Positive, Seconds, Section
 from workers.baselines import Ema, OneEuro, Raw
-from workers.filters import Filter, Float64, Kalman, TwoState
+from workers.filters import Filter, Float64, Kalman
 from workers.infer import Model
+from workers.markov import TwoState
 from workers.messages import Modality
 from workers.smooth import SmoothConfig
 
@@ -37,7 +38,7 @@ class KalmanConfig(Section):
 
 
 class HmmConfig(Section):
-    """See ``workers.filters.TwoState``."""
+    """See ``workers.markov.TwoState``."""
 
     on: Seconds = 24.0
     off: Seconds = 8.0

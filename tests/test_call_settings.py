@@ -18,7 +18,7 @@ from tests.serving import calling, offer_body, serving
 from tests.test_smooth import config, estimate, events, state
 from tests.webrtc_peers import Beeps, Flashes, until
 from workers.baselines import Ema, Raw
-from workers.filters import TwoState
+from workers.markov import TwoState
 from workers.messages import AudioChunk, Gap, Progress, VideoFrame
 from workers.smooth import SmoothStage
 

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from workers.baselines import Ema, OneEuro, Raw
-from workers.filters import Estimate, Filter, Filtered, Float64, Kalman, TwoState
+from workers.filters import Estimate, Filter, Filtered, Float64, Kalman
+from workers.markov import TwoState
 
 BASE = np.array([-1.0, 0.5])
 
@@ -90,15 +91,25 @@ def test_without_news_an_estimate_fades() -> None:
     np.testing.assert_allclose(after.variance, 4.0, rtol=1e-3)
 
 
-def test_two_states_are_the_enumerated_posterior() -> None:
+@pytest.mark.parametrize(("shared", "unseen"), [(0, 3), (0.8, None), (0.8, 3)])
+def test_two_states_are_the_enumerated_posterior(shared: float, unseen: int | None) -> None:
     """Against the sum over all 2^T paths."""
-    rule = TwoState(on=10.0, off=4.0, temper=0.7, base=np.zeros(1))
+    rule = TwoState(10.0, 4.0, temper=0.7, base=np.full(1, 0.3), shared=shared, window=2.0)
     items = [replace(x, logit=x.logit[:1], variance=x.variance[:1]) for x in estimates(7)]
-    evidence = np.array([
-        rule.temper * 2 * rule.level * x.logit[0] / (x.variance[0] + rule.level_variance)
-        for x in items
-    ])  # fmt: skip
+    items = [replace(item, seen=k != unseen) for k, item in enumerate(items)]
     first = rule.off / (rule.on + rule.off)  # the stationary share
+
+    def density(path: tuple[int, ...], k: int, last: int | None) -> float:
+        """Log density, but for what all paths share, of estimate `k`; `last`: seen before it."""
+        noise = items[k].variance[0] + rule.level_variance
+        error = items[k].logit[0] - 0.3 - rule.level * (2 * path[k] - 1)
+        kept = 0.0
+        if last is not None:
+            kept = shared * max(0.0, 1 - (items[k].t - items[last].t) / rule.window)
+            scale = items[last].variance[0] + rule.level_variance
+            before = items[last].logit[0] - 0.3 - rule.level * (2 * path[last] - 1)
+            error -= kept * np.sqrt(noise / scale) * before
+        return float(-rule.temper * error**2 / (2 * noise * (1 - kept**2)))
 
     def chance(path: tuple[int, ...], known: int) -> float:
         p = first if path[0] else 1 - first
@@ -107,18 +118,22 @@ def test_two_states_are_the_enumerated_posterior() -> None:
             moved = 1 - np.exp(-rate * (items[k].t - items[k - 1].t))
             change = moved / (rule.off if path[k - 1] else rule.on) / rate
             p *= change if path[k] != path[k - 1] else 1 - change
-        return float(p * np.exp(evidence[:known] @ np.array(path[:known])))
+        seen = [k for k in range(known) if items[k].seen]
+        logs = [density(path, *each) for each in zip(seen, [None, *seen[:-1]], strict=True)]
+        return float(p * np.exp(sum(logs)))
 
     paths = [tuple((i >> k) & 1 for k in range(7)) for i in range(2**7)]
     causal, both = run(rule, items), rule.both_ways(items)
     for k in range(7):
-        for state, known in ((causal[k], k + 1), (both[k], 7)):
+        for state, known in ((causal[k], k + 1), (both[k], 7))[: 1 if k == unseen else 2]:
             weights = np.array([chance(path, known) for path in paths])
             there = weights[[path[k] == 1 for path in paths]].sum() / weights.sum()
-            assert (state.mean[0] / rule.level + 1) / 2 == pytest.approx(there, abs=1e-6)
+            assert ((state.mean[0] - 0.3) / rule.level + 1) / 2 == pytest.approx(there, abs=1e-6)
 
 
-@pytest.mark.parametrize("rule", [Raw(), Ema(), OneEuro(), Kalman(), TwoState()])
+@pytest.mark.parametrize(
+    "rule", [Raw(), Ema(), OneEuro(), Kalman(), TwoState(), TwoState(shared=0.8)]
+)
 def test_a_constant_is_kept_and_steps_are_pure(rule: Filter) -> None:
     steady = [Estimate(0.25 * k, np.full(1, 2.0), np.full(1, 0.2)) for k in range(400)]
     states = run(rule, steady)

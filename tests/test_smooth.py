@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from workers.baselines import Ema, OneEuro, Raw
-from workers.filters import Filter, Kalman, TwoState
+from workers.filters import Filter, Kalman
+from workers.markov import TwoState
 from workers.messages import EmotionEstimate, Evidence, Message, Modality
 from workers.smooth import SmoothConfig, SmoothStage
 from workers.states import EmotionEvent, EmotionState
@@ -178,7 +179,7 @@ def test_a_blind_window_is_no_observation() -> None:
     assert {each.labels["happy"].status for each in blind} == {"unsure"}
 
 
-RULES = [Raw(), Ema(), OneEuro(), Kalman(shared=0.5), TwoState()]
+RULES = [Raw(), Ema(), OneEuro(), Kalman(shared=0.5), TwoState(), TwoState(shared=0.8)]
 
 
 @pytest.mark.parametrize("rule", RULES)

@@ -3,14 +3,14 @@
 Every filter is a pure step from one state to the next, so that a revised estimate is applied by
 filtering again from its window on. Shapes: C labels, T windows.
 
-`Kalman` is the default: the logit is an Ornstein-Uhlenbeck process that returns to the base rate,
+Of `Kalman`, the logit is an Ornstein-Uhlenbeck process that returns to the base rate,
 and an estimate is it plus noise whose variance is the model's. Windows overlap, so part of the
 noise is shared with the window before: that part is a second, autoregressive state whose scale
 follows the variance. With nothing coming in, the mean returns to the base and the variance grows to
 that of the process: stale estimates fade by themselves.
 
-Sources: Kalman 1960; Rauch, Tung, Striebel 1965; Rabiner 1989 (forward-backward). What they are
-compared with is in ``workers.baselines``.
+Sources: Kalman 1960; Rauch, Tung, Striebel 1965. The hidden Markov model is in ``workers.markov``,
+what both are compared with in ``workers.baselines``.
 """
 
 from __future__ import annotations
@@ -191,73 +191,3 @@ def _matrix(state: tuple[Float64, ...]) -> Float64:
     """(C, 2, 2) covariance."""
     _, _, xx, nn, xn = state[:5]
     return np.stack([np.stack([xx, xn], -1), np.stack([xn, nn], -1)], -2)
-
-
-@dataclass(frozen=True, slots=True)
-class TwoState:
-    """Hidden Markov model: a label is there or not, and estimates are +-`level` plus noise.
-
-    Evidence of a window is ``temper * 2 level (logit - base) / (variance + level_variance)``; the
-    mean is the posterior's logit, around `base`.
-    """
-
-    on: float = 24.0
-    """Mean seconds until a label comes."""
-    off: float = 8.0
-    """Mean seconds that it stays."""
-    level: float | Float64 = 2.0
-    """(C,) or one for all."""
-    level_variance: float = 1.0
-    temper: float = 0.5
-    base: Float64 = field(default_factory=lambda: np.zeros(1))
-    constant: float | None = None
-
-    def step(self, past: Filtered | None, new: Estimate) -> Filtered:
-        ahead = self._ahead(past, new)
-        return self._said(new.t, ahead + self._evidence(new))
-
-    def both_ways(self, new: Sequence[Estimate]) -> list[Filtered]:
-        """Forward-backward, in log odds."""
-        states: list[Filtered] = []
-        for each in new:
-            states.append(self.step(states[-1] if states else None, each))
-        later = np.zeros_like(new[-1].logit)
-        found = [states[-1]]
-        for k in range(len(new) - 2, -1, -1):
-            later = self._behind(later + self._evidence(new[k + 1]), new[k + 1].t - new[k].t)
-            found.append(self._said(new[k].t, states[k].memory[0] + later))
-        return found[::-1]
-
-    def _rates(self, dt: float) -> tuple[float, float]:
-        """Chances to come and to go within `dt`."""
-        rate = 1 / self.on + 1 / self.off
-        moved = 1 - math.exp(-rate * dt)
-        return moved / self.on / rate, moved / self.off / rate
-
-    def _ahead(self, past: Filtered | None, new: Estimate) -> Float64:
-        if past is None:
-            return np.full_like(new.logit, math.log(self.off / self.on))
-        come, go = self._rates(max(0.0, new.t - past.t))
-        p = 1 / (1 + np.exp(-past.memory[0]))
-        there = p * (1 - go) + (1 - p) * come
-        return np.asarray(np.log(there) - np.log1p(-there))
-
-    def _behind(self, odds: Float64, dt: float) -> Float64:
-        """Log odds that what follows gives to a label being there now."""
-        come, go = self._rates(max(0.0, dt))
-        ratio = np.exp(np.clip(odds, -50, 50))
-        return np.asarray(np.log((1 - go) * ratio + go) - np.log(come * ratio + 1 - come))
-
-    def _evidence(self, new: Estimate) -> Float64:
-        if not new.seen:
-            return np.zeros_like(new.logit)
-        noise = new.variance if self.constant is None else np.full_like(new.logit, self.constant)
-        scale = self.temper * 2 * self.level / (noise + self.level_variance)
-        return np.asarray(scale * (new.logit - self.base))
-
-    def _said(self, t: float, odds: Float64) -> Filtered:
-        """The posterior as a logit of the scale of the estimates."""
-        odds = np.clip(odds, -30, 30)
-        p = 1 / (1 + np.exp(-odds))
-        mean = self.base + self.level * (2 * p - 1)
-        return Filtered(t, mean, 4 * self.level**2 * p * (1 - p) + SMALLEST, (odds,))
