@@ -31,7 +31,7 @@ from lddu_model.optim import Optimiser
 from lddu_model.ranks import Ranks
 from lddu_model.report import provenance
 from lddu_model.resume import State, drop_state, load_state, save_state
-from lddu_model.spec import FeatureSpec, Float32, ModalitySpec, Sample
+from lddu_model.spec import FeatureSpec, Float32, Sample
 
 USUAL_SAMPLES = 2000
 """From which a network learns what is usual."""
@@ -51,10 +51,11 @@ class Trainer:
         training = [sample for each in self.sets for sample in each.train]
         self.model = create(config.variant, self.spec, config.labels, config.model)
         deviation = prepare_inputs(self.model, self.spec, training)
+        self.augmenter = Augmenter(self.spec, config.augment, deviation)
+        learn_usual(self.model, self.spec, training, self.augmenter, config.seed)
         self.model.to(config.device)
         self.draws = Draws(self.sets, self.rng)
         self.mixer = Mixer(training, self.spec, config.mix)
-        self.augmenter = Augmenter(self.spec, config.augment, deviation)
         self.views = validation_views(self.sets, self.spec, config)
         self.loss_config = config.loss_config
         self.weight = loss_terms.class_weights(
@@ -258,13 +259,27 @@ def prepare_inputs(
         model.net.set_normalisation(
             m, torch.from_numpy(mean), torch.from_numpy(deviation[modality.name])
         )
-        model.net.set_usual(m, *_whole(training, modality))
     model.net.set_base_rate(torch.from_numpy(stacked_labels(training)).mean(dim=0))
     return deviation
 
 
-def _whole(training: Sequence[Sample], modality: ModalitySpec) -> tuple[Tensor, Tensor]:
-    """Up to ``USUAL_SAMPLES`` sequences of one modality, padded (N, L, D), with their mask."""
-    there = [sample for sample in training if rows(sample, modality) is not None]
-    chosen = there[:: max(1, math.ceil(len(there) / USUAL_SAMPLES))]
-    return pad([rows(sample, modality) for sample in chosen], modality.dim)
+def learn_usual(
+    model: Model,
+    spec: FeatureSpec,
+    training: Sequence[Sample],
+    augmenter: Augmenter | None = None,
+    seed: int = 0,
+) -> None:
+    """Tell the network which inputs are usual, after ``prepare_inputs``: what it is trained on.
+
+    That is what `augmenter` makes of the samples: windows of a call begin and end in the middle of
+    what is said and lose steps, and are usual all the same.
+    """
+    rng = np.random.default_rng(seed)
+    for m, modality in enumerate(spec.modalities):
+        there = [sample for sample in training if rows(sample, modality) is not None]
+        chosen = there[:: max(1, math.ceil(len(there) / USUAL_SAMPLES))]
+        if augmenter is not None:
+            chosen = [augmenter.apply(sample, rng) for sample in chosen]
+        found = [rows(sample, modality) for sample in chosen]
+        model.net.set_usual(m, *pad([each for each in found if each is not None], modality.dim))

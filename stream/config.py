@@ -183,11 +183,13 @@ class SetConfig(Section):
 
     name: Annotated[str, Field(pattern=r"^\w[\w.-]*$")]
     """Its folder, inside that of all sets."""
-    kind: Literal["table", "emodb", "segments", "text"]
+    kind: Literal["table", "emodb", "segments", "text", "plain"]
     path: str
     """Table, folder or text file, relative to ``root``."""
     media: str | None = None
     """table: folder of the recordings, relative to ``root``; none: the folder of the table."""
+    files: Annotated[tuple[str, ...], Field(strict=False)] = ()
+    """plain: the recordings in the folder."""
     labels: str | None = None
     """text: file with one label name per line, relative to ``root``."""
     map: dict[str, str] = Field(default_factory=dict)
@@ -205,11 +207,22 @@ class SetConfig(Section):
     damaged: int = Field(default=0, ge=0)
     """Instead of each recording or text so many copies of it, damaged as in calls: sound by noise,
     babble, rooms, microphones and lost packets, texts by mishearing; see ``stream.corruption``."""
+    preceded: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """text: share of texts that are spoken right after another text of the set, which is then what
+    their words are encoded after, as words of a call are after those before them."""
 
     @model_validator(mode="after")
     def _pictures_stay(self) -> SetConfig:
         if self.damaged and self.kind != "text" and "face" in self.use:
             raise ValueError('only sound and texts can be damaged: leave "face" out of use')
+        return self
+
+    @model_validator(mode="after")
+    def _fits_kind(self) -> SetConfig:
+        if self.preceded and self.kind != "text":
+            raise ValueError("only texts can be preceded: leave it out, or set kind to text")
+        if bool(self.files) != (self.kind == "plain"):
+            raise ValueError("files are named for sets of kind plain, and only for these")
         return self
 
 

@@ -1,4 +1,4 @@
-"""Damage that calls do to sound and words, for training data (numpy only).
+"""Damage that calls do to sound and words, for training data and benchmarks (numpy only).
 
 It is done to the signal itself, before anything is computed from it: a recording passes the same
 voice activity detection and encoders as in a call.
@@ -41,7 +41,7 @@ def damage_sound(samples: Float32, others: Sequence[Float32], rng: np.random.Gen
     if rng.random() < 0.3:
         x = _reverberated(x, rng)
     if rng.random() < 0.7:
-        x = _with_noise(x, _noise(len(x), others, rng), rng.uniform(LOWEST_SNR_DB, HIGHEST_SNR_DB))
+        x = with_noise(x, _noise(len(x), others, rng), rng.uniform(LOWEST_SNR_DB, HIGHEST_SNR_DB))
     if rng.random() < 0.25:
         x = _band(x, *BANDS_HZ[int(rng.integers(len(BANDS_HZ)))])
     x = x * 10.0 ** (rng.uniform(*GAIN_DB) / 20.0)
@@ -50,8 +50,8 @@ def damage_sound(samples: Float32, others: Sequence[Float32], rng: np.random.Gen
     return np.clip(x, -1.0, 1.0).astype(np.float32)
 
 
-def _with_noise(x: Float, noise: Float, snr_db: float) -> Float:
-    """At this ratio of powers over the whole recording."""
+def with_noise(x: Float, noise: Float, snr_db: float) -> Float:
+    """(n,) `x` and `noise` (n,) at this ratio of powers over the whole recording."""
     power, of_noise = np.square(x).mean(), np.square(noise).mean()
     if of_noise <= 0:
         return x
@@ -61,16 +61,31 @@ def _with_noise(x: Float, noise: Float, snr_db: float) -> Float:
 def _noise(n: int, others: Sequence[Float32], rng: np.random.Generator) -> Float:
     """(n,) babble, where there are voices, or noise whose power falls by 0, 3 or 6 dB an octave."""
     if others and rng.random() < 0.4:
-        return sum(
-            (
-                _looped(others[int(rng.integers(len(others)))], n, rng)
-                for _ in range(int(rng.integers(*VOICES)))
-            ),
-            np.zeros(n),
-        )
+        return babble(n, others, rng)
     spectrum = np.fft.rfft(rng.standard_normal(n))
+    return _coloured(spectrum, n, rng.choice([0.0, 0.5, 1.0]))
+
+
+def babble(n: int, others: Sequence[Float32], rng: np.random.Generator) -> Float:
+    """(n,) of some of the voices of `others` (at least one) at once."""
+    return sum(
+        (
+            _looped(others[int(rng.integers(len(others)))], n, rng)
+            for _ in range(int(rng.integers(*VOICES)))
+        ),
+        np.zeros(n),
+    )
+
+
+def pink_noise(n: int, rng: np.random.Generator) -> Float:
+    """(n,) noise whose power falls by 3 dB an octave."""
+    return _coloured(np.fft.rfft(rng.standard_normal(n)), n, 0.5)
+
+
+def _coloured(spectrum: NDArray[np.complex128], n: int, slope: float) -> Float:
+    """(n,) sound of a white `spectrum` whose amplitude falls with frequency ** `slope`."""
     hz = np.maximum(np.fft.rfftfreq(n, 1 / SAMPLE_RATE), 20.0)
-    return np.fft.irfft(spectrum * hz ** -rng.choice([0.0, 0.5, 1.0]), n)
+    return np.fft.irfft(spectrum * hz**-slope, n)
 
 
 def _looped(voice: Float32, n: int, rng: np.random.Generator) -> Float:
@@ -114,8 +129,8 @@ def lost_packets(n: int, share: float, rng: np.random.Generator) -> NDArray[np.b
     return np.repeat(lost, PACKET)[:n]
 
 
-MOST_MISHEARD = 0.3
-"""Share of words; speech recognition in calls is wrong in 5 to 30 % of them."""
+MOST_MISHEARD = 0.5
+"""Share of words; speech recognition in calls is wrong in 5 to 30 % of them, in noise in more."""
 FILLERS = ("um", "uh", "and", "the", "a", "so", "you", "know", "like", "it")
 _EDGES = re.compile(r"^\W+|\W+$")
 _SOUNDS = str.maketrans("bfpvcgjkqsxzdtlmnr", "111122222222334556")
@@ -131,9 +146,15 @@ class Mishearing:
         for word, _ in count.most_common(20_000):
             self._alike[sound_of(word)].append(word)
 
-    def hear(self, words: Sequence[str], rng: np.random.Generator) -> tuple[str, ...]:
-        """At least one word is left; half of the time punctuation and capitals are lost."""
-        share = rng.uniform(0.0, MOST_MISHEARD)
+    def hear(
+        self, words: Sequence[str], rng: np.random.Generator, share: float | None = None
+    ) -> tuple[str, ...]:
+        """At least one word is left; half of the time punctuation and capitals are lost.
+
+        `share` of the words that are misheard; None: up to ``MOST_MISHEARD``.
+        """
+        if share is None:
+            share = rng.uniform(0.0, MOST_MISHEARD)
         plain = rng.random() < 0.5
         heard: list[str] = []
         for word in words:

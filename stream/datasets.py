@@ -8,6 +8,7 @@ emodb     a folder of the Berlin emotional speech database: speaker, text and em
           name of the file
 segments  a folder with ``segments.csv`` (``video_id``, ``start``, ``end``, ``split`` and a column
           per label, present where > 0) and recordings named after ``video_id``
+plain     recordings (``files``) of a folder in which nobody shows any of our labels
 text      a TSV without header: text, numbers of its labels separated by commas, id
 ========  ======================================================================================
 """
@@ -78,11 +79,18 @@ class Comment:
     id: str
     words: tuple[str, ...]
     labels: frozenset[str]
+    before: tuple[str, ...] = ()
+    """Words that were said right before, and that the labels do not speak of."""
 
 
 def read_clips(config: SetConfig, root: Path) -> list[Clip]:
     """The recordings of a set. Raises ``ConfigError`` that names file, line and remedy."""
-    readers = {"table": _read_table, "emodb": _read_emodb, "segments": _read_segments}
+    readers = {
+        "table": _read_table,
+        "emodb": _read_emodb,
+        "segments": _read_segments,
+        "plain": _read_plain,
+    }
     clips = readers[config.kind](config, root)
     _check_ids([utterance.id for clip in clips for utterance in clip.utterances], config)
     return clips
@@ -167,6 +175,14 @@ def _read_emodb(config: SetConfig, root: Path) -> list[Clip]:
             f"set {config.name}: no file of {folder} is named like 03a01Fa.wav",
             hint="name the folder with the sound files of EmoDB",
         )
+    return clips
+
+
+def _read_plain(config: SetConfig, root: Path) -> list[Clip]:
+    clips = []
+    for name in config.files:
+        path = root / config.path / name
+        clips.append(Clip(path, path.stem, (Utterance(path.stem, frozenset()),)))
     return clips
 
 

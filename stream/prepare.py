@@ -29,7 +29,7 @@ from stream.config import PrepareConfig, SetConfig
 from stream.datasets import Clip, Comment, read_clips, read_comments
 from stream.errors import ConfigError, ConsentError, StreamError, run_command
 from stream.extractors import LazyExtractors
-from stream.samples import Maker, misheard
+from stream.samples import Maker, after_others, misheard
 from stream.spec import LABELS, live_spec
 from workers.errors import WorkerError
 from workers.messages import Float32, Modality
@@ -111,6 +111,7 @@ def _prepare_set(
         comments = read_comments(chosen, Path(config.root))
         if chosen.damaged:
             comments = misheard(comments, chosen.damaged)
+        comments = after_others(comments, chosen.preceded)
         batches = _texts(maker, comments, result)
         extractors.load(expected, heard=False)
     else:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from zlib import crc32
@@ -36,11 +36,14 @@ from workers.messages import (
     Word,
     freeze,
 )
-from workers.text import TextEncoder, TextStage
+from workers.text import CONTEXT_WORDS, TextEncoder, TextStage
 from workers.windows import WindowPlan
 from workers.worker import Stage
 
 PERSON = "p1"
+
+ChangeSound = Callable[[Float32], Float32]
+"""(n,) -> (n,)."""
 
 ANY_WORDS = 10_000
 """An utterance keeps all its words; only windows have a largest number."""
@@ -85,7 +88,19 @@ class Maker:
         for k in range(self.chosen.damaged):
             rng = np.random.default_rng([crc32(clip.path.name.encode()), k])
             copies = [replace(each, id=copy_name(each.id, k)) for each in stretches]
-            yield from self._through(_damaged(items, self.voices, rng), copies, clip.group)
+
+            def damage(sound: Float32, rng: np.random.Generator = rng) -> Float32:
+                return damage_sound(sound, self.voices, rng)
+
+            yield from self._through(_changed(items, damage), copies, clip.group)
+
+    def of_changed(self, clip: Clip, changes: Iterable[ChangeSound]) -> Iterator[list[Sample]]:
+        """For each change of the clip's sound its samples. Raises what decoding raises."""
+        with self._open(clip) as media:
+            stretches = self._stretches(clip.utterances, media.duration, str(clip.path))
+            items = [item for item in media if not isinstance(item, VideoFrame)]
+        for change in changes:
+            yield list(self._through(_changed(items, change), stretches, clip.group))
 
     def _through(
         self, items: Iterable[Message], stretches: Sequence[Stretch], group: str
@@ -121,12 +136,14 @@ class Maker:
 
     def of_comments(self, comments: Sequence[Comment]) -> Iterator[list[Sample]]:
         """The samples of each text, which must have words; texts are encoded together."""
-        spoken = [_spoken(comment.words, self.config.analysis.max_segment) for comment in comments]
+        longest = self.config.analysis.max_segment
+        spoken = [_spoken(comment.words, longest) for comment in comments]
+        before = [_ending_at_zero(_spoken(comment.before, longest)) for comment in comments]
         later = _Later()
-        for segments in spoken:
-            _push_all(TextStage(PERSON, later), segments)
+        for first, segments in zip(before, spoken, strict=True):
+            _push_all(TextStage(PERSON, later), [*first, *segments])
         known = _Known(self.extractors.text, later)
-        for comment, segments in zip(comments, spoken, strict=True):
+        for comment, first, segments in zip(comments, before, spoken, strict=True):
             utterance = Utterance(comment.id, comment.labels, 0.0, segments[-1].t1)
             stretches = self._stretches([utterance], None, comment.id)
             plan = WindowPlan.fixed([(each.t0, each.t1) for each in stretches])
@@ -137,7 +154,7 @@ class Maker:
                 "text": TextStage(PERSON, known),
                 "align": AlignStage(PERSON, plan, align),
             }
-            items: list[Message] = [*segments, Progress(PERSON, "words", END)]
+            items: list[Message] = [*first, *segments, Progress(PERSON, "words", END)]
             group = comment.id.rpartition(COPY)[0] if self.chosen.damaged else comment.id
             yield list(self._samples(inline.windows(stages, items), stretches, group))
 
@@ -228,12 +245,21 @@ def misheard(comments: Sequence[Comment], copies: int) -> list[Comment]:
     ]
 
 
-def _damaged(
-    items: Sequence[Message], voices: Sequence[Float32], rng: np.random.Generator
-) -> Iterator[Message]:
+def after_others(comments: Sequence[Comment], share: float) -> list[Comment]:
+    """A `share` of the texts with the end of another one in front, drawn by their ids."""
+    preceded = []
+    for comment in comments:
+        rng = np.random.default_rng([crc32(comment.id.encode()), 7])
+        other = comments[int(rng.integers(len(comments)))]
+        before = other.words[-CONTEXT_WORDS:] if rng.random() < share and other != comment else ()
+        preceded.append(replace(comment, before=before))
+    return preceded
+
+
+def _changed(items: Sequence[Message], change: ChangeSound) -> Iterator[Message]:
     """`items` with other sound, of the same lengths."""
     sound = [item.samples for item in items if isinstance(item, AudioChunk)]
-    left = damage_sound(np.concatenate([*sound, np.zeros(0, np.float32)]), voices, rng)
+    left = change(np.concatenate([*sound, np.zeros(0, np.float32)]))
     for item in items:
         if isinstance(item, AudioChunk):
             yield replace(item, samples=freeze(left[: len(item.samples)].copy()))
@@ -259,7 +285,23 @@ def _spoken(words: Sequence[str], longest: float) -> list[TranscriptSegment]:
             current = []
         current.append(word)
         t = word.t1
-    return [*segments, _segment(len(segments), current)]
+    return [*segments, _segment(len(segments), current)] if current else segments
+
+
+def _ending_at_zero(segments: Sequence[TranscriptSegment]) -> list[TranscriptSegment]:
+    """The same, just before what begins at 0."""
+    if not segments:
+        return []
+    end = segments[-1].t1
+    return [
+        replace(
+            each,
+            t0=each.t0 - end,
+            t1=each.t1 - end,
+            words=tuple(replace(word, t0=word.t0 - end, t1=word.t1 - end) for word in each.words),
+        )
+        for each in segments
+    ]
 
 
 def _segment(index: int, words: Sequence[Word]) -> TranscriptSegment:

@@ -237,6 +237,14 @@ def test_generated_emotions_move_what_they_should() -> None:
         assert values[label] > 2 * values[None]
 
 
+def test_pictures_come_late_in_some_sequences() -> None:
+    """As from a slow camera: the same picture for several steps."""
+    made = faces(300)
+    held = np.array([(np.diff(x.features, axis=0) == 0).all(axis=1).mean() for x in made])
+    assert 0.1 < (held > 0.1).mean() < 0.4
+    assert (held == 0).mean() > 0.5 and held[held < 1].max() < 0.95
+
+
 def test_generator_names_what_it_lacks() -> None:
     with pytest.raises(DataError, match=r"no facial prototype of \['boredom'\]"):
         FaceGenerator(MEASURED, ("happy", "boredom"))

@@ -112,7 +112,7 @@ def test_configuration_of_the_shipped_checkpoint_runs(tmp_path: Path) -> None:
     paths = {each.path for each in config.data} | {each.test for each in config.data if each.test}
     rng = np.random.default_rng(0)
     for name in sorted(path.name for path in paths if not path.name.startswith("faces")):
-        modality = "voice" if name.startswith("emodb") else "words"
+        modality = "voice" if name.startswith(("emodb", "plain")) else "words"
         with ShardWriter(tmp_path / name, spec, LABELS) as writer:
             for i in range(60):
                 features = rng.normal(size=(5, spec[modality].dim)).astype(np.float32)

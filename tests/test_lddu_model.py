@@ -15,6 +15,8 @@ import torch
 from lddu_model import FeatureSpec, ModalitySpec, Prediction, Sample, create
 from lddu_model.api import Model, forward, pick_device
 from lddu_model.batch import collate
+from lddu_model.config import AugmentConfig
+from lddu_model.data.augment import Augmenter
 from lddu_model.data.sets import stacked_labels
 from lddu_model.dropout import dropout
 from lddu_model.errors import ConfigError, DeviceError, ModelError, SpecError
@@ -22,7 +24,7 @@ from lddu_model.losses import LossConfig, class_weights, contrast, losses, ranki
 from lddu_model.model import DefaultNet
 from lddu_model.network import expected_error, moderated
 from lddu_model.parts import Encoder
-from lddu_model.trainer import prepare_inputs
+from lddu_model.trainer import learn_usual, prepare_inputs
 from tests.lddu_toys import LABELS, SMALL, SPEC, toy_samples
 
 
@@ -291,6 +293,7 @@ def test_what_training_never_saw_raises_the_variance() -> None:
     torch.manual_seed(0)
     net = create("default", SPEC, LABELS, {**SMALL, "novelty": True})
     prepare_inputs(net, SPEC, toy_samples(400))
+    learn_usual(net, SPEC, toy_samples(400))
     usual = toy_samples(200, seed=5)
     said = net.predict(usual)
     assert (said.novelty > 1e-6).mean() < 0.05, "each modality surprises in 1 %"
@@ -309,11 +312,28 @@ def test_what_training_never_saw_raises_the_variance() -> None:
     assert (net.predict([Sample({}, {})]).novelty == 0).all()
 
 
+def test_parts_of_sequences_are_usual_where_training_cuts_them() -> None:
+    torch.manual_seed(0)
+    net = create("default", SPEC, LABELS, {**SMALL, "novelty": True})
+    steps = SPEC["face"].steps
+    whole = [x for x in toy_samples(3000, ("face",)) if len(x.features["face"]) == steps]
+    samples, others = whole[:300], whole[300:]
+    deviation = prepare_inputs(net, SPEC, samples)
+    cut = [replace(x, features={"face": x.features["face"][:2]}, mask={}) for x in others]
+    shares = []
+    for augmenter in (None, Augmenter(SPEC, AugmentConfig(crop=0.5), deviation)):
+        learn_usual(net, SPEC, samples, augmenter)
+        shares.append(float((net.predict(cut).novelty[:, 2] > 1e-6).mean()))
+    assert shares[1] < 0.1
+    assert shares[0] > 0.5
+
+
 def test_doubt_looks_at_signals_alone() -> None:
     """Of a louder signal the variance is another multiple of the expected squared error."""
     torch.manual_seed(0)
     net = create("default", SPEC, LABELS, SMALL)
     prepare_inputs(net, SPEC, toy_samples(400))
+    learn_usual(net, SPEC, toy_samples(400))
     doubts = net.net.get_submodule("doubts")
     with torch.no_grad():
         for parameter in doubts.parameters():

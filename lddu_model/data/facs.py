@@ -2,9 +2,9 @@
 
 What varies: the resting face of a person, which action units a display contains, their strength,
 the two sides, onset and offset, gaze, blinking, head pose, speech movements of mouth and brows (on
-plain faces as well), measurement noise by the quality of the picture, lost steps, and what was seen
-of the person before. Plain faces make up a good part, so that a resting face that resembles an
-emotion is not taken for one.
+plain faces as well), measurement noise by the quality of the picture, pictures that come late or
+never, and what was seen of the person before. Plain faces make up a good part, so that a resting
+face that resembles an emotion is not taken for one.
 
 These are caricatures with known labels, not recordings: posed, prototypical, and of nobody.
 """
@@ -15,6 +15,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lddu_model.data.facs_motion import Float, MovingFace, Person, all_names, course, episode
 from lddu_model.data.facs_tables import BLENDS, PROTOTYPES
@@ -38,6 +39,10 @@ MISHEARD = 0.05
 HISTORY_RATE = 4.0
 HISTORY = 240
 """Steps of what was seen of a person before: a minute."""
+SLOW = 0.25
+"""Share of sequences from a camera or network that gives fewer pictures than there are steps."""
+SLOWEST = 2.5
+"""Pictures per second, at least."""
 UNSEEN = 0.2
 """Share of sequences with nothing before."""
 
@@ -127,7 +132,16 @@ class FaceGenerator:
             face.blink(rng)
             if rng.random() < TALKING:
                 speech = face.talk(rng)
-        return face.features(self.names, rng), speech
+        return face.features(self.names, rng)[self._pictures(rng)], speech
+
+    def _pictures(self, rng: np.random.Generator) -> NDArray[np.int64]:
+        """(steps,) which moment is seen at each step: the last one of which a picture came."""
+        steps = np.arange(self.steps)
+        if rng.random() >= SLOW:
+            return steps
+        new = rng.random(self.steps) < rng.uniform(SLOWEST, self.rate) / self.rate
+        new[0] = True
+        return np.maximum.accumulate(np.where(new, steps, 0))
 
     def _history(self, person: Person, rng: np.random.Generator) -> Float32:
         """(HISTORY, D): mostly a plain face that speaks or does not, now and then a display."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,6 +23,8 @@ Float = NDArray[np.float64]
 POSE = ("yaw", "pitch", "roll")
 QUALITY = {"width": (0.12, 0.6), "brightness": (0.2, 0.75), "sharpness": (0.35, 0.8)}
 """Of good pictures."""
+WIDE = 0.24
+"""Width from which a face is seen as well as a larger one."""
 POOR = {"width": (0.06, 0.14), "brightness": (0.01, 0.15), "sharpness": (0.05, 0.35)}
 POORLY_SEEN = 0.2
 """Chance of each quality to be poor."""
@@ -188,8 +190,34 @@ def error(quality: dict[str, Float]) -> Float:
     """
     blur = np.clip((0.2 - quality["sharpness"]) / 0.13, 0.0, 1.0) * 0.16
     dark = np.clip((0.15 - quality["brightness"]) / 0.13, 0.0, 1.0) * 0.1
-    small = np.clip((0.24 - quality["width"]) / 0.12, 0.0, 1.0) * 0.1
+    small = np.clip((WIDE - quality["width"]) / 0.12, 0.0, 1.0) * 0.1
     return np.asarray(np.sqrt(0.03**2 + blur**2 + dark**2 + small**2))
+
+
+def seen_in(
+    features: Float32,
+    names: Sequence[str],
+    picture: Mapping[str, float],
+    rng: np.random.Generator,
+) -> Float32:
+    """(steps, D) `features` (with these `names`) as seen in worse pictures.
+
+    `picture` says what some of ``QUALITY`` are now; the errors that this adds, ``error`` tells.
+    """
+    steps = len(features)
+    good = {name: np.full(steps, low) for name, (low, _) in QUALITY.items()}
+    good["width"] = np.full(steps, WIDE)
+    now = good | {name: np.full(steps, level) for name, level in picture.items()}
+    added = np.sqrt(np.maximum(error(now) ** 2 - error(good) ** 2, 0.0))
+    columns = []
+    for name, column in zip(names, features.T.astype(float), strict=True):
+        if name in picture:
+            columns.append(now[name])
+        elif name in POSE or name in QUALITY or name == "_neutral":
+            columns.append(column)
+        else:
+            columns.append(_seen_with(column, added, rng))
+    return np.stack(columns, axis=1).astype(np.float32)
 
 
 def _seen_with(track: Float, wrong: Float, rng: np.random.Generator) -> Float:
