@@ -7,7 +7,7 @@ from dataclasses import asdict
 from functools import partial
 from importlib import metadata
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 from aiohttp import web
 from pydantic import ValidationError
@@ -45,6 +45,13 @@ class OfferRequest(Section):
     settings: CallSettings | None = None
 
 
+class ResumeRequest(Section):
+    """The body of ``POST /api/sessions/ID/offer``."""
+
+    sdp: str
+    type: Literal["offer"]
+
+
 def build(
     config: ServeConfig,
     calls: Calls,
@@ -70,6 +77,7 @@ def build(
     app.router.add_static("/static", WEB)
     app.router.add_get("/api/config", server.config)
     app.router.add_post("/api/offer", server.offer)
+    app.router.add_post("/api/sessions/{id}/offer", server.resume)
     app.router.add_delete("/api/sessions/{id}", server.hang_up)
     app.router.add_patch("/api/sessions/{id}/settings", server.settings)
     app.router.add_post("/api/sessions/{id}/withdraw", server.withdraw)
@@ -136,6 +144,7 @@ class Server:
                 "window_s": config.window.width,
                 "hop_s": config.window.hop,
                 "modalities": config.modalities,
+                "reconnect_within": config.reconnect_within,
                 "smoothing": {"default": config.smoothing.filter, "choices": FILTERS},
                 "max_sensitivity": MAX_SENSITIVITY,
             }
@@ -143,17 +152,8 @@ class Server:
 
     async def offer(self, request: web.Request) -> web.Response:
         grant = self._gate.admit(request.headers.get("Authorization"))
-        if request.content_type != "application/json":
-            raise web.HTTPUnsupportedMediaType(
-                text=f"an offer is application/json, not {request.content_type}"
-            )
-        try:
-            asked = OfferRequest.model_validate_json(await request.read())
-        except ValidationError as error:
-            raise OfferError(
-                f"the request is not an offer: {explain(error)}",
-                hint='send {"sdp", "type": "offer", "purpose", "consent": {"version", ...}}',
-            ) from None
+        hint = 'send {"sdp", "type": "offer", "purpose", "consent": {"version", ...}}'
+        asked = await _read_offer(request, OfferRequest, hint)
         await self._gate.spend(grant)
         try:
             call, answer = await self._calls.start(
@@ -177,6 +177,13 @@ class Server:
                 "events": events_path(call.id),
             }
         )
+
+    async def resume(self, request: web.Request) -> web.Response:
+        """Take up a call again whose connection was lost."""
+        call = self._call(request)
+        asked = await _read_offer(request, ResumeRequest, 'send {"sdp", "type": "offer"}')
+        answer = await self._calls.resume(call, asked.sdp)
+        return web.json_response({"sdp": answer, "type": "answer"})
 
     async def hang_up(self, request: web.Request) -> web.Response:
         self._call(request).hang_up("left")
@@ -244,3 +251,17 @@ class Server:
             )
         self._whip.check_token(request)
         return call
+
+
+Asked = TypeVar("Asked", OfferRequest, ResumeRequest)
+
+
+async def _read_offer(request: web.Request, kind: type[Asked], hint: str) -> Asked:
+    if request.content_type != "application/json":
+        raise web.HTTPUnsupportedMediaType(
+            text=f"an offer is application/json, not {request.content_type}"
+        )
+    try:
+        return kind.model_validate_json(await request.read())
+    except ValidationError as error:
+        raise OfferError(f"the request is not an offer: {explain(error)}", hint=hint) from None

@@ -1,4 +1,4 @@
-"""One call: a WebRTC peer, the session behind it, its record and those who read it."""
+"""One call: its connection, the session behind it, its record and those who read it."""
 
 from __future__ import annotations
 
@@ -7,20 +7,17 @@ import logging
 import secrets
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import Any
 
 from stream.access import Grant
 from stream.errors import StreamError
+from stream.line import Line
 from stream.metrics import Tally
 from stream.recorder import CAPACITY, Recorder
 from stream.records import Record, to_json
 from stream.session import Session
-from stream.webrtc import EventsChannel, Peer
+from stream.webrtc import EventsChannel
 
 log = logging.getLogger(__name__)
-
-CONNECT_S = 15.0
-"""A caller that did not connect by then is gone."""
 
 DRAIN_S = 5.0
 """What is still in the graph when a call ends may take this long."""
@@ -52,7 +49,7 @@ class Call:
     def __init__(
         self,
         session: Session,
-        peer: Peer,
+        line: Line,
         grant: Grant,
         address: str = "",
         recorder: Recorder | None = None,
@@ -60,7 +57,7 @@ class Call:
         self.id = session.id
         self.person = session.person
         self.session = session
-        self.peer = peer
+        self.line = line
         self.grant = grant
         self.address = address
         """Of the sender, as limits count it."""
@@ -74,7 +71,7 @@ class Call:
         self._over: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._tasks: asyncio.TaskGroup | None = None
         self._channels: set[asyncio.Task[None]] = set()
-        peer.on_events(self._channel_opened)
+        line.on_events(self._channel_opened)
 
     def hang_up(self, reason: str) -> None:
         """End the call; ``run`` returns soon."""
@@ -83,22 +80,18 @@ class Call:
 
     def withdraw(self) -> None:
         """End the call at once: nothing more is told than its end."""
-        self.peer.finish()
+        self.line.finish()
         self.session.abandon("withdrawn")
         if self._graph is not None:
             self._graph.cancel()
         self.hang_up("withdrawn")
 
     def tally(self) -> Tally:
-        graph, peer = self.session.graph, self.peer
+        graph = self.session.graph
         return Tally(
             {name: box.account for name, box in graph.boxes.items()},
             graph.accounts(),
-            {
-                "clock": peer.clock.counts,
-                "transport": peer.faults,
-                **{str(kind): n for kind, n in peer.counts.items()},
-            },
+            dict(self.line.received()),
         )
 
     async def run(self, observe: Callable[[Record], None]) -> str:
@@ -109,8 +102,8 @@ class Call:
                 self._graph = graph
                 self._tasks.create_task(self._observe(observe), name=f"observe {self.id}")
                 recording = self._tasks.create_task(self._record(), name=f"record {self.id}")
-                reason = await self._wait_over()
-                self.peer.finish()
+                reason = await self.line.wait_over(self._over)
+                self.line.finish()
                 self.session.close(reason)
                 await asyncio.wait([graph], timeout=DRAIN_S)
                 graph.cancel()  # nothing, if it is done
@@ -118,9 +111,9 @@ class Call:
                     await asyncio.wait(self._channels, timeout=SEND_S)
                 await asyncio.wait([recording], timeout=RECORD_S)
                 recording.cancel()
-                await self.peer.close()
+                await self.line.close()
         finally:
-            await self.peer.close()
+            await self.line.close()
         return reason
 
     @asynccontextmanager
@@ -143,17 +136,6 @@ class Call:
         """Give every record to `send` until it returns False or the call is over."""
         async with self.read() as records:
             await send_all(records, send)
-
-    async def _wait_over(self) -> str:
-        """Why the call is over. A graph that fails ends the task group around this."""
-        ends = [self._over, self.peer.ended]
-        first = asyncio.FIRST_COMPLETED
-        connecting: list[asyncio.Future[Any]] = [*ends, self.peer.connected]
-        done, _ = await asyncio.wait(connecting, timeout=CONNECT_S, return_when=first)
-        if not done:
-            return "never connected"
-        await asyncio.wait(ends, return_when=first)
-        return next(end.result() for end in ends if end.done())
 
     def _channel_opened(self, channel: EventsChannel) -> None:
         if self._tasks is None or self._over.done():

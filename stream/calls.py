@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -17,17 +18,18 @@ from stream.call_settings import CallSettings
 from stream.config import CONSENT_VERSION, Consent, ServeConfig
 from stream.engines import Engines
 from stream.errors import ConsentError
+from stream.feed import Feed
 from stream.graph import Flow
 from stream.group import Groups
 from stream.limits import network
+from stream.line import Line
 from stream.metrics import Metrics
-from stream.receivers import Kind
+from stream.receivers import Kind, Sink
 from stream.recorder import Recorder
 from stream.records import Record
 from stream.session import Session, expected_modalities
 from stream.turn import ice_servers
 from stream.webrtc import Peer, offered
-from workers.messages import AudioChunk, Control, VideoFrame
 
 log = logging.getLogger(__name__)
 
@@ -129,16 +131,25 @@ class Calls:
             if self._audit is not None:  # before anything is received
                 given = consent.model_dump()
                 await self._audit.note("consent", call.id, consent=given, purpose=purpose)
-            answer = await call.peer.answer(offer)
+            answer = await call.line.answer(offer)
         except BaseException:
             del self._calls[call.id]
-            await call.peer.close()
+            await call.line.close()
             raise
         counted = self._groups if consent.group else None
         task = asyncio.create_task(self._serve(call, counted), name=f"call {call.id}")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return call, answer
+
+    async def resume(self, call: Call, offer: str) -> str:
+        """Take up a call again whose connection was lost; the SDP answer.
+
+        Raises ``OfferError`` and ``BusyError``.
+        """
+        if self._closing:
+            raise BusyError("this server is stopping", hint="try again when it is back")
+        return await call.line.resume(offer)
 
     async def withdraw(self, call: Call) -> dict[str, Any]:
         """End a call at once and erase all that is left of it; the receipt.
@@ -203,15 +214,22 @@ class Calls:
         needed: set[Kind] = {"video" if name == "face" else "audio" for name in agreed}
         self._people += 1
         person = f"p{self._people}"
-        sink = _LateSink()
-        peer = Peer(
-            person,
-            frozenset(needed),
-            sink,
-            fps=config.analysis.frames_per_second,
-            max_width=config.analysis.max_width,
-            ice_servers=ice_servers(config),
-        )
+        start = time.monotonic()
+        feed = Feed(person)
+
+        def new_peer(sink: Sink, kinds: frozenset[Kind]) -> Peer:
+            return Peer(
+                person,
+                kinds,
+                sink,
+                fps=config.analysis.frames_per_second,
+                max_width=config.analysis.max_width,
+                ice_servers=ice_servers(config),
+                start=start,
+            )
+
+        within = 0.0 if grant.published else config.reconnect_within
+        line = Line(feed, frozenset(needed), new_peer, within)
         session = Session(
             secrets.token_urlsafe(16),
             person,
@@ -221,12 +239,12 @@ class Calls:
             self._engines,
             self._engines.threads,
             Flow.LIVE,
-            peer.now,
+            lambda: time.monotonic() - start,
             source="whip" if grant.published else "camera",
         )
-        sink.session = session
+        feed.session = session
         recorder = self._recorder if consent.record else None
-        return Call(session, peer, grant, address, recorder)
+        return Call(session, line, grant, address, recorder)
 
     async def _serve(self, call: Call, groups: Groups | None) -> None:
         how = "failed"
@@ -266,18 +284,6 @@ class Calls:
             await self._audit.note("ended", call.id, how=how)
         except (AuditError, AuditBroken) as error:
             log.error("the end of a call is not in the audit log: %s", type(error).__name__)
-
-
-class _LateSink:
-    """Stands between a peer and its session, which needs the peer's clock first."""
-
-    session: Session
-
-    def push(self, item: AudioChunk | VideoFrame | Control) -> None:
-        self.session.push(item)
-
-    def clock(self, unix_at_zero: float | None) -> None:
-        self.session.clock(unix_at_zero)
 
 
 def _kinds(error: BaseException) -> str:

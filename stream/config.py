@@ -156,6 +156,8 @@ class ServeConfig(StreamConfig):
     audit: str | None = None
     """File of the audit log; none: in the folder of ``[record]``, if there is one."""
     max_sessions: Annotated[int, Field(ge=1)] = 8
+    reconnect_within: Annotated[float, Field(ge=0.0, le=3600.0)] = 60.0
+    """Seconds for which a call waits for its page when their connection is lost; 0: it ends."""
 
     @property
     def private(self) -> bool:

@@ -140,6 +140,11 @@ class Peer:
         """Current stream time."""
         return time.monotonic() - self.start
 
+    @property
+    def taken(self) -> frozenset[Kind]:
+        """Media that the answer accepted."""
+        return frozenset(self._receivers)
+
     def on_events(self, opened: Callable[[EventsChannel], None]) -> None:
         """Call `opened` with the data channel for records when the sender opens it."""
         number = 0

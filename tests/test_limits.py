@@ -11,7 +11,6 @@ from aiohttp import ClientSession
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream import call as calls
 from stream.limits import (
     MAX_ADDRESSES,
     MAX_CANDIDATES,
@@ -23,6 +22,7 @@ from stream.limits import (
     check_offer,
     network,
 )
+from stream.line import CONNECT_S
 from stream.webrtc import MAX_CHANNELS
 from tests.serving import calling, offer_body, serving, until_no_call
 from tests.webrtc_peers import Beeps, new_sender, until
@@ -173,7 +173,7 @@ def test_so_many_data_channels_may_be_opened(channels: int, ends: bool) -> None:
 
 
 def test_who_does_not_connect_is_given_up_after_15_s() -> None:
-    assert calls.CONNECT_S == 15.0
+    assert CONNECT_S == 15.0
 
 
 def headers_of(path: str, **settings: Any) -> dict[str, str]:

@@ -102,7 +102,8 @@ def test_metrics_account_for_every_item_of_a_call_that_vanished(
         for track in tracks():
             sender.addTrack(track)
         sender.createDataChannel("events")
-        async with Calls(ServeConfig(), engines, metrics) as calls:
+        config = ServeConfig(reconnect_within=0.5)
+        async with Calls(config, engines, metrics) as calls:
             call, answer = await calls.start(
                 await offer_of(sender), "self_view", Consent(face=True, voice=True, words=True)
             )
@@ -159,7 +160,7 @@ def test_a_call_that_fails_ends_no_other() -> None:
 
 
 def test_caller_that_never_connects_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("stream.call.CONNECT_S", 0.2)
+    monkeypatch.setattr("stream.line.CONNECT_S", 0.2)
 
     async def run() -> Metrics:
         metrics, engines, sender = Metrics(), cheap_engines(), new_sender()
