@@ -175,6 +175,7 @@ class Server:
                 "key": call.key,
                 "person": call.person,
                 "events": events_path(call.id),
+                "load": call.session.load,
             }
         )
 

@@ -24,6 +24,7 @@ from stream.group import Groups
 from stream.limits import network
 from stream.line import Line
 from stream.metrics import Metrics
+from stream.overload import Overload
 from stream.receivers import Kind, Sink
 from stream.recorder import Recorder
 from stream.records import Record
@@ -64,6 +65,7 @@ class Calls:
         recorder: Recorder | None = None,
         audit: AuditLog | None = None,
         groups: Groups | None = None,
+        overload: Overload | None = None,
     ) -> None:
         self._config = config
         self._engines = engines
@@ -71,6 +73,7 @@ class Calls:
         self._recorder = recorder
         self._audit = audit
         self._groups = groups
+        self._overload = overload
         self._calls: dict[str, Call] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._people = 0
@@ -123,6 +126,7 @@ class Calls:
         check_consent(purpose, consent, self._config)
         kinds = offered(offer)
         self._check_room(grant.room, network(address))
+        load = None if self._overload is None else self._overload.admit(self.all())
         call = self._new_call(kinds, consent, grant, network(address))
         self._calls[call.id] = call
         try:
@@ -136,6 +140,8 @@ class Calls:
             del self._calls[call.id]
             await call.line.close()
             raise
+        if self._overload is not None and load is not None:
+            self._overload.began(call, load)
         counted = self._groups if consent.group else None
         task = asyncio.create_task(self._serve(call, counted), name=f"call {call.id}")
         self._tasks.add(task)
@@ -256,6 +262,8 @@ class Calls:
             log.debug("call %s failed", call.person, exc_info=error)
         finally:
             self._metrics.ended(call.tally(), how)
+            if self._overload is not None:
+                self._overload.ended(call)
             del self._calls[call.id]
             call.finished.set()
             await self._note_end(call, how)

@@ -14,6 +14,7 @@ from stream.sections import (
     AccessConfig,
     GroupConfig,
     LimitsConfig,
+    OverloadConfig,
     RecordConfig,
     Seconds,
     Secret,
@@ -146,6 +147,7 @@ class ServeConfig(StreamConfig):
     turn: TurnConfig | None = None
     access: AccessConfig | None = None
     limits: LimitsConfig = LimitsConfig()
+    overload: OverloadConfig = OverloadConfig()
     whip: WhipConfig | None = None
     record: RecordConfig | None = None
     """None: nothing is written anywhere."""

@@ -15,6 +15,7 @@ whether full mailboxes make producers wait (``Flow.LOSSLESS``) or lose the oldes
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
@@ -63,20 +64,22 @@ class Box:
 
     capacity: int
     live: Policy
+    max_age: float = math.inf
+    """Seconds in live flow after which an item is not worth its work any more."""
 
 
 # Where data enters a slow stage it may be lost in live flow; behind that, producers wait: their own
 # mailbox in front is where the loss is then counted. Audio comes in pieces of about 20 ms.
 BOXES: Mapping[str, Box] = {
-    "vad": Box(500, Policy.DROP_OLDEST),
-    "face": Box(5, Policy.DROP_OLDEST),
-    "voice": Box(500, Policy.DROP_OLDEST),
-    "transcribe": Box(8, Policy.DROP_OLDEST),
+    "vad": Box(500, Policy.DROP_OLDEST, 5.0),
+    "face": Box(5, Policy.DROP_OLDEST, 1.0),
+    "voice": Box(500, Policy.DROP_OLDEST, 5.0),
+    "transcribe": Box(8, Policy.DROP_OLDEST, 8.0),
     "text": Box(16, Policy.BLOCK),
     "align": Box(64, Policy.BLOCK),
-    "infer": Box(16, Policy.DROP_OLDEST),
+    "infer": Box(16, Policy.DROP_OLDEST, 2.0),
     "smooth": Box(16, Policy.BLOCK),
-    "output": Box(256, Policy.DROP_OLDEST),
+    "output": Box(256, Policy.DROP_OLDEST, 5.0),
 }
 
 
@@ -265,7 +268,9 @@ def _mailboxes(targets: Mapping[str, Sequence[str]], flow: Flow) -> dict[str, Ma
         box = BOXES[name]
         policy = box.live if flow is Flow.LIVE else Policy.BLOCK
         count = max(1, producers.count(name))  # inputs of the graph have the source as producer
-        boxes[name] = Mailbox[Message](name, box.capacity, policy, producers=count)
+        boxes[name] = Mailbox[Message](
+            name, box.capacity, policy, producers=count, max_age=box.max_age
+        )
     return boxes
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
@@ -16,10 +17,15 @@ from stream.records import Record
 from workers.mailbox import Account
 from workers.worker import StageAccount
 
+log = logging.getLogger(__name__)
+
 LAGS = (0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0)
 STALLS = (0.005, 0.01, 0.02, 0.03, 0.04, 0.05, 0.075, 0.1, 0.15, 0.2, 0.25, 0.5, 1.0, 2.5)
 LAG_PERIOD_S = 0.05
 """How often the event loop's punctuality is measured."""
+RECENT_S = 5.0
+ALARM_S = 1.0
+"""A longer stall is logged."""
 
 
 @dataclass(slots=True)
@@ -57,6 +63,12 @@ class Metrics:
         self.registry = CollectorRegistry()
         self.outcomes: Counter[str] = Counter()
         """Calls by how they ended."""
+        self.stalls: deque[float] = deque(maxlen=round(RECENT_S / LAG_PERIOD_S))
+        """Those of the last seconds."""
+        self.refused: Counter[str] = Counter()
+        """Calls that could not begin, by what there was too much of."""
+        self.loads: Callable[[], Counter[str]] = Counter
+        """Running calls by how much of them is analysed."""
         self.stall_max_s = 0.0
         """Longest stall of the event loop so far."""
         self.recording: Mapping[str, int] = {}
@@ -116,6 +128,9 @@ class Metrics:
             await asyncio.sleep(LAG_PERIOD_S)
             stall = max(0.0, time.monotonic() - before - LAG_PERIOD_S)
             self._stalls.observe(stall)
+            self.stalls.append(stall)
+            if stall > ALARM_S:
+                log.warning("the event loop stood still for %.1f s", stall)
             self.stall_max_s = max(self.stall_max_s, stall)
 
 
@@ -145,6 +160,20 @@ class _Calls(Collector):
         for what, n in self._metrics.recording.items():
             recording.add_metric([what], n)
         yield recording
+        refused = CounterMetricFamily(
+            "lddu_calls_refused",
+            "Calls refused for load, by what there was too much of",
+            labels=["why"],
+        )
+        for why, n in self._metrics.refused.items():
+            refused.add_metric([why], n)
+        yield refused
+        loads = GaugeMetricFamily(
+            "lddu_calls_load", "Running calls by how much of them is analysed", labels=["load"]
+        )
+        for load, n in self._metrics.loads().items():
+            loads.add_metric([load], n)
+        yield loads
         restarts = CounterMetricFamily(
             "lddu_worker_restarts", "Worker processes started again", labels=["worker"]
         )

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Literal, TypedDict, get_args
 
 from stream.config import Consent
+from stream.degrade import Load
 from workers.messages import (
     FaceFrame,
     Gap,
@@ -133,6 +134,13 @@ class ClockRecord(TypedDict):
     unix_at_zero: float | None
 
 
+class LoadRecord(TypedDict):
+    type: Literal["load"]
+    person: str
+    t: float
+    load: Load
+
+
 class GapRecord(TypedDict):
     type: Literal["gap"]
     person: str
@@ -192,6 +200,7 @@ Record = (
     | FaceRecord
     | PersonRecord
     | ClockRecord
+    | LoadRecord
     | GapRecord
     | RecordingRecord
     | GroupHelloRecord
@@ -331,6 +340,10 @@ def gap(message: Gap) -> GapRecord:
         "t1": _seconds(message.t1),
         "reason": message.reason,
     }
+
+
+def load(person: str, t: float, analysed: Load) -> LoadRecord:
+    return {"type": "load", "person": person, "t": _seconds(t), "load": analysed}
 
 
 def recording(person: str, reason: str | None) -> RecordingRecord:

@@ -68,6 +68,21 @@ class LimitsConfig(Section):
     requests_per_second: Annotated[int, Field(ge=1)] = 100
 
 
+class OverloadConfig(Section):
+    """When the server has too much to do; see ``stream.overload``."""
+
+    degrade: bool = True
+    """Calls that cannot be kept up with are analysed with less."""
+    max_cpu: Annotated[float, Field(gt=0.0, le=1.0)] = 0.9
+    """Share of this machine's cores that the server may use; beyond, no call begins."""
+    max_stall: Seconds = 0.25
+    """How late the event loop may regularly be; beyond, no call begins."""
+    call_mb: Annotated[float, Field(ge=16.0)] = 64.0
+    """Media that may wait inside one call; beyond, it ends."""
+    growth_mb: Annotated[float, Field(ge=64.0)] = 400.0
+    """By how much the server's memory may have grown per call; beyond, no call begins."""
+
+
 class GroupConfig(Section):
     """What rooms are told about themselves, of people who agreed to it; see ``stream.group``."""
 

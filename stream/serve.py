@@ -30,6 +30,7 @@ from stream.errors import ConfigError, run_command
 from stream.group import Groups
 from stream.guards import is_loopback
 from stream.metrics import Metrics
+from stream.overload import Overload
 from stream.recorder import Recorder
 from stream.sections import TlsConfig
 from stream.smoothing import BASELINES
@@ -140,7 +141,6 @@ async def serve(
 ) -> None:
     """Serve on `listening` until `stop`; then end all calls. `ready` is called when it answers."""
     metrics = Metrics()
-    metrics.restarts = lambda: {name: each.restarts for name, each in engines.workers.items()}
     context = None if config.tls is None else tls_context(config.tls)
     labels = tuple(engines.model.labels)
     watching = asyncio.create_task(metrics.watch_loop(), name="event loop watch")
@@ -149,7 +149,7 @@ async def serve(
         async with (
             _recorder(config, metrics, audit) as recorder,
             _groups(config, labels) as groups,
-            Calls(config, engines, metrics, recorder, audit, groups) as calls,
+            _watched(config, engines, metrics, recorder, audit, groups) as calls,
         ):
             app = build(config, calls, metrics, labels, groups, loopback=is_loopback(config.host))
             runner = web.AppRunner(app, access_log=None, shutdown_timeout=2.0)
@@ -185,6 +185,30 @@ async def _audit(config: ServeConfig, labels: tuple[str, ...]) -> AuditLog | Non
         reference=config.purpose_reference,
     )
     return audit
+
+
+@contextlib.asynccontextmanager
+async def _watched(
+    config: ServeConfig,
+    engines: Engines,
+    metrics: Metrics,
+    recorder: Recorder | None,
+    audit: AuditLog | None,
+    groups: Groups | None,
+) -> AsyncIterator[Calls]:
+    """The calls, and the watch over what they cost."""
+    metrics.restarts = lambda: {name: each.restarts for name, each in engines.workers.items()}
+    workers = engines.workers.values()
+    overload = Overload(
+        config.overload, metrics, lambda: [each.pid for each in workers if each.pid is not None]
+    )
+    async with Calls(config, engines, metrics, recorder, audit, groups, overload) as calls:
+        watching = asyncio.create_task(overload.run(calls.all), name="load watch")
+        try:
+            yield calls
+        finally:
+            watching.cancel()
+            await asyncio.wait([watching])
 
 
 @contextlib.asynccontextmanager

@@ -11,6 +11,7 @@ from lddu_model import FeatureSpec
 from stream import records
 from stream.call_settings import CallSettings
 from stream.config import Consent, StreamConfig
+from stream.degrade import Degrader, Load
 from stream.engines import Engines
 from stream.graph import Flow, Graph, GraphConfig, Runs, build
 from stream.overlay import outlines
@@ -20,6 +21,7 @@ from stream.smoothing import filter_of, smooth_config
 from stream.spec import MAX_WORDS, RATE
 from stream.subscription import CAPACITY, Subscription
 from workers.align import AlignConfig
+from workers.gate import in_order
 from workers.mailbox import Closed
 from workers.messages import (
     MODALITIES,
@@ -33,7 +35,7 @@ from workers.messages import (
     TranscriptSegment,
     VideoFrame,
 )
-from workers.states import EmotionEvent, EmotionState, warming_up
+from workers.states import EmotionEvent, EmotionState, Reason, warming_up
 from workers.vad import VadConfig
 from workers.windows import WindowPlan
 
@@ -129,6 +131,9 @@ class Session:
             engines,
             runs,
         )
+        self._degrader = Degrader(self.graph)
+        self._load: records.LoadRecord | None = None
+        self._lacked_until = -1.0
         self._hello = records.hello(
             session,
             person,
@@ -178,7 +183,7 @@ class Session:
     def push(self, item: AudioChunk | VideoFrame | Progress | Gap) -> None:
         """Feed one item of a live source; never waits."""
         for each in self._pause.filter(item):
-            self.graph.put_nowait(each)
+            self.graph.put_nowait(self._degrader.thin(each) or each)
 
     async def put(self, item: AudioChunk | VideoFrame | Progress | Gap) -> None:
         """Feed one item of a recording, waiting for room."""
@@ -199,6 +204,25 @@ class Session:
         """Tell subscribers where stream time 0 lies on the sender's wall clock."""
         self._clock = records.clock(self.person, unix_at_zero)
         self._broadcast(self._clock)
+
+    @property
+    def load(self) -> Load:
+        """How much is analysed."""
+        return self._degrader.load
+
+    def use(self, load: Load) -> None:
+        """Analyse so much from now on, and tell subscribers."""
+        now = self._now() if self._now else 0.0
+        if self._degrader.lacking:
+            self._lacked_until = now
+        self._degrader.use(load)
+        self._load = records.load(self.person, now, load)
+        self._broadcast(self._load)
+
+    @property
+    def behind(self) -> float:
+        """Seconds from the end of the newest window to its state, when that came."""
+        return 0.0 if self._shown is None else self._shown[1] - self._shown[0]
 
     def recording(self, reason: str | None) -> None:
         """Tell subscribers that the session is recorded, or for what `reason` it is not."""
@@ -238,9 +262,15 @@ class Session:
     def subscribe(self, capacity: int = CAPACITY) -> Subscription:
         """Everything from now on, after a hello."""
         subscriber = Subscription(lossless=self._lossless, capacity=capacity)
-        told = (self._hello, self._clock, self._recording, self._told_settings)
+        told = (
+            self._hello,
+            self._clock,
+            self._load,
+            self._recording,
+            self._told_settings,
+        )
         first: list[Record] = [record for record in told if record is not None]
-        first.append(records.state(self._with_consent(warming_up(self.person)), 0.0))
+        first.append(records.state(self._in_full(warming_up(self.person)), 0.0))
         for record in first:
             subscriber.put(record)
         if self._ended is not None:
@@ -276,7 +306,7 @@ class Session:
             t, came = self._shown
             state = self.graph.smooth.stale(t + self._now() - came)
             if state is not None:
-                self._broadcast(records.state(self._with_consent(state), self._lag(state.t)))
+                self._broadcast(records.state(self._in_full(state), self._lag(state.t)))
 
     def _broadcast(self, record: Record) -> None:
         if self._abandoned:
@@ -289,7 +319,7 @@ class Session:
             case EmotionState():
                 if self._now is not None and (self._shown is None or message.t > self._shown[0]):
                     self._shown = message.t, self._now()
-                shown = self._with_consent(message)
+                shown = self._in_full(message)
                 if self._pause.on:
                     shown = replace(shown, labels={}, reasons=("paused",), complete=False)
                 return records.state(shown, self._lag(message.t))
@@ -309,9 +339,14 @@ class Session:
             case _:
                 raise TypeError(f"no record is made of {type(message).__name__}")
 
-    def _with_consent(self, state: EmotionState) -> EmotionState:
-        """Say where not everything was agreed to."""
-        return replace(state, reasons=(*state.reasons, "no_consent")) if self._refused else state
+    def _in_full(self, state: EmotionState) -> EmotionState:
+        """Say where not everything was agreed to, or is analysed."""
+        reasons: set[Reason] = {*state.reasons}
+        if self._refused:
+            reasons.add("no_consent")
+        if self._degrader.lacking or state.t <= self._lacked_until:
+            reasons.add("overload")
+        return replace(state, reasons=in_order(reasons))
 
     def _lag(self, t: float) -> float:
         return 0.0 if self._now is None else self._now() - t

@@ -8,6 +8,9 @@ from collections.abc import AsyncIterator
 
 from stream.records import Record
 
+FACE_AGE_S = 1.0
+"""Outlines that waited for longer are not told any more."""
+
 CAPACITY = 256
 """Records that wait for one subscriber; beyond, face outlines go first, then the oldest."""
 
@@ -19,7 +22,8 @@ class Subscription:
         self.dropped = 0
         self._lossless = lossless
         self._capacity = capacity
-        self._records: deque[Record] = deque()
+        self._records: deque[tuple[float, Record]] = deque()
+        """With the time of the event loop when it came."""
         self._closed = False
         self._changed = asyncio.Event()
         self._taken = asyncio.Event()
@@ -30,7 +34,7 @@ class Subscription:
             return
         if not self._lossless and len(self._records) >= self._capacity:
             self._drop()
-        self._records.append(record)
+        self._records.append((_now(), record))
         self._changed.set()
 
     def close(self, last: Record) -> None:
@@ -44,7 +48,7 @@ class Subscription:
 
     def take(self) -> list[Record]:
         """All records that wait, at once."""
-        taken = list(self._records)
+        taken = [record for _, record in self._records]
         self._records.clear()
         self._taken.set()
         return taken
@@ -69,14 +73,22 @@ class Subscription:
                     return
                 self._changed.clear()
                 await self._changed.wait()
-            record = self._records.popleft()
+            since, record = self._records.popleft()
             self._taken.set()
+            late = record["type"] == "face" and _now() - since > FACE_AGE_S
+            if late and not self._lossless:
+                self.dropped += 1
+                continue
             yield record
 
     def _drop(self) -> None:
         self.dropped += 1
-        for i, record in enumerate(self._records):
+        for i, (_, record) in enumerate(self._records):
             if record["type"] == "face":
                 del self._records[i]
                 return
         self._records.popleft()
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()

@@ -192,7 +192,15 @@ def landmarker(real: Engines) -> Remembering:
 
 
 def test_every_reason_has_a_scene() -> None:
-    others = {"failed", "no_consent", "warming_up", "out_of_domain", "overlap", "paused"}
+    others = {
+        "failed",
+        "no_consent",
+        "out_of_domain",
+        "overlap",
+        "overload",
+        "paused",
+        "warming_up",
+    }
     assert {scene.reason for scene in SCENES.values()} == set(REASONS) - others
 
 

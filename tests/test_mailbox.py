@@ -46,6 +46,31 @@ def test_account_is_exact_at_every_moment(actions: list[str]) -> None:
     run(main())
 
 
+def test_what_waited_too_long_is_dropped_but_for_progress() -> None:
+    async def main() -> None:
+        box: Mailbox[Message] = Mailbox("box", 9, Policy.DROP_OLDEST, max_age=1.0)
+        blocks: Mailbox[Message] = Mailbox("blocks", 9, Policy.BLOCK, max_age=1.0)
+        for t in range(2):
+            box.put_nowait(frame(t))
+        await blocks.put(frame(0))
+        await asyncio.sleep(0.9)
+        box.put_nowait(Progress("p1", "video", 2))
+        box.put_nowait(frame(3))
+        assert box.age == pytest.approx(0.9) and box.held == 3 * IMAGE.nbytes
+        await asyncio.sleep(0.2)
+        assert await box.get() == Gap("p1", "video", 0, 1, "too_old")
+        assert await box.get() == Progress("p1", "video", 2)
+        assert isinstance(await box.get(), VideoFrame)
+        assert box.account.dropped == {"too_old": 2} and balanced(box)
+        box.put_nowait(frame(4))
+        await asyncio.sleep(1.1)
+        reading = asyncio.create_task(box.get())
+        assert await reading == Gap("p1", "video", 4, 4, "too_old")
+        assert isinstance(await blocks.get(), VideoFrame)  # a recording loses nothing
+
+    run(main())
+
+
 def test_dropped_items_leave_one_gap_in_front_of_what_follows() -> None:
     async def main() -> None:
         box: Mailbox[Message] = Mailbox("box", 2, Policy.DROP_OLDEST)

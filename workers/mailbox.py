@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import Counter, deque
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Generic, TypeVar
 
-from workers.messages import Gap, Message, Progress, lost, merge_gaps
+from workers.messages import Gap, Message, Progress, lost, merge_gaps, size
 
 Item = TypeVar("Item", bound=Message)
 
@@ -49,10 +50,19 @@ class Mailbox(Generic[Item]):
     Dropped items leave gap markers, which the reader gets in their place and before what follows.
     Markers of one kind are merged, need no room and are not part of the account. A ``Progress``
     that directly follows an older one of the same source replaces it (counted as ``superseded``),
-    so that progress does not crowd out data.
+    so that progress does not crowd out data. What waited for longer than `max_age` seconds is
+    dropped when its turn comes (``too_old``), where the policy allows it.
     """
 
-    def __init__(self, name: str, capacity: int, policy: Policy, *, producers: int = 1) -> None:
+    def __init__(
+        self,
+        name: str,
+        capacity: int,
+        policy: Policy,
+        *,
+        producers: int = 1,
+        max_age: float = math.inf,
+    ) -> None:
         if capacity < 1:
             raise ValueError(f"mailbox {name}: capacity must be at least 1, got {capacity}")
         if producers < 1:
@@ -64,7 +74,10 @@ class Mailbox(Generic[Item]):
         self.because = "queue_full"
         """Why items make room, as their gaps say."""
         self._producers = producers
+        self._max_age = max_age if policy is Policy.DROP_OLDEST else math.inf
         self._items: deque[Item] = deque()
+        self._since: deque[float] = deque()
+        """When each item was put, by the clock of the event loop."""
         self._gaps: list[Gap] = []
         self._readable = asyncio.Event()
         self._writable = asyncio.Event()
@@ -76,6 +89,16 @@ class Mailbox(Generic[Item]):
 
     def __len__(self) -> int:
         return len(self._items)
+
+    @property
+    def held(self) -> int:
+        """Bytes of the arrays that wait here."""
+        return sum(map(size, self._items))
+
+    @property
+    def age(self) -> float:
+        """Seconds for which the oldest item has been waiting."""
+        return _now() - self._since[0] if self._since else 0.0
 
     async def put(self, item: Item) -> None:
         """Put `item`, waiting for room where the policy says so."""
@@ -92,6 +115,7 @@ class Mailbox(Generic[Item]):
 
     async def get(self) -> Item | Gap:
         """The next item or gap marker. Raises ``Closed`` at the end."""
+        self._expire()
         while not self._gaps and not self._items:
             if self.closed:
                 raise Closed(self.name)
@@ -104,6 +128,7 @@ class Mailbox(Generic[Item]):
         if self._gaps:
             return self._gaps.pop(0)
         item = self._items.popleft()
+        self._since.popleft()
         self.account.taken += 1
         self._moved()
         return item
@@ -131,14 +156,22 @@ class Mailbox(Generic[Item]):
             return
         if self._items and _supersedes(item, self._items[-1]):
             self._items.pop()
+            self._since.pop()
             self.account.dropped["superseded"] += 1
         while len(self._items) >= self.capacity:
             self._drop(self.because)
         self._items.append(item)
+        self._since.append(_now())
         self._moved()
         self._readable.set()
 
+    def _expire(self) -> None:
+        """Progress stays: it speaks of what is newer."""
+        while self.age > self._max_age and not isinstance(self._items[0], Progress | Gap):
+            self._drop("too_old")
+
     def _drop(self, reason: str) -> None:
+        self._since.popleft()
         gap = lost(self._items.popleft(), reason)
         self.account.dropped[reason] += 1
         self._moved()
@@ -156,6 +189,10 @@ class Mailbox(Generic[Item]):
         self.account.peak = max(self.account.peak, self.account.inside)
         if len(self._items) < self.capacity:
             self._writable.set()
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
 
 
 def _supersedes(new: Message, old: Message) -> bool:

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, Literal, TypeVar
 
 import numpy as np
@@ -359,6 +359,12 @@ Data = (
     | EmotionEvent
 )
 Message = Data | Control
+
+
+def size(item: Message) -> int:
+    """Bytes of the arrays in `item` itself."""
+    parts = (getattr(item, field.name) for field in fields(item))
+    return sum(part.nbytes for part in parts if isinstance(part, np.ndarray))
 
 
 def lost(item: Message, reason: str) -> Gap | None:

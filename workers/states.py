@@ -11,6 +11,7 @@ Status = Literal["active", "inactive", "unsure"]
 Reason = Literal[
     "paused",
     "failed",
+    "overload",
     "warming_up",
     "stale",
     "no_face",

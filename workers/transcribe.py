@@ -9,7 +9,15 @@ from typing import Protocol
 import numpy as np
 
 from workers.heard import Before, Heard
-from workers.messages import SAMPLE_RATE, Float32, Message, SpeechSegment, TranscriptSegment, Word
+from workers.messages import (
+    SAMPLE_RATE,
+    Float32,
+    Gap,
+    Message,
+    SpeechSegment,
+    TranscriptSegment,
+    Word,
+)
 
 CONTEXT_S = 2.0
 """So much of what was said before a cut is heard again, to hear rightly what follows it."""
@@ -52,11 +60,16 @@ class TranscribeStage:
         self.person = person
         self._transcriber = transcriber
         self._spoken: _Spoken | None = None
+        self.skip: str | None = None
+        """Why speech is not transcribed for now, as gaps give it."""
 
     def push(self, item: Message) -> Sequence[Message]:
         """Take one item; see the class."""
         if not isinstance(item, SpeechSegment):
             return [item]
+        if self.skip is not None:
+            self._spoken = None
+            return [Gap(self.person, "words", item.t0, item.t1, self.skip)]
         spoken = self._context(item)
         heard = self._transcriber.transcribe(item.samples, _before(spoken))
         words = tuple(

@@ -62,6 +62,8 @@ class VoiceStage:
         self._encoder = encoder
         self._rate = rate
         self._sound: deque[VoicedAudio] = deque()
+        self.skip = False
+        """Encode nothing: windows are as if nobody spoke."""
 
     def push(self, item: Message) -> Sequence[Message]:
         """Take one item; see the class."""
@@ -109,6 +111,8 @@ class VoiceStage:
         share = pool(speech[:, None].astype(np.float32), steps)[:, 0]
         mask = share >= ENOUGH - 1e-6
         features = np.zeros((steps, VOICE_DIM), np.float32)
+        if self.skip:
+            mask[:] = False
         if mask.any():
             features = pool(self._encode(samples), steps)
             features[~mask] = 0

@@ -71,6 +71,7 @@ export class Session {
       this.recorded ||= record.on;
       this.view.recording(record);
     },
+    load: (record) => { this.view.load(record); },
     clock: (record) => { this.stats.clock = record; },
     face: (record) => {
       const entry = this.stats.add("faces", { t: record.t, faces: record.faces.length });

@@ -60,6 +60,7 @@ export class View {
     this.announced = -Infinity;
     this.long = "";
     this.recorded = null;
+    this.busy = "full";
     byId("labels").replaceChildren();
     byId("captions").replaceChildren();
     this.events = new Events(byId("events"));
@@ -99,7 +100,14 @@ export class View {
   /** The short notice says whether a record is kept. */
   recording(record) {
     this.recorded = record;
-    setText(byId("notice"), T.page.notice + (record ? recordingText(record) : ""));
+    const busy = T.load[this.busy] ?? "";
+    setText(byId("notice"), T.page.notice + (record ? recordingText(record) : "") + busy);
+  }
+
+  /** The short notice also says where the server cannot analyse everything. */
+  load(record) {
+    this.busy = record.load;
+    this.recording(this.recorded);
   }
 
   /** Tell everything that stays in the language of the page. */

@@ -96,6 +96,7 @@ export default {
     stale: () => "Das neueste Bild oder der neueste Ton ist zu alt. Vielleicht ist der Server überlastet.",
     no_consent: () => "Die Schätzung beruht nur auf dem, dem Sie zugestimmt haben.",
     failed: () => "Die Analyse ist kurz ausgefallen. Sie geht von selbst weiter.",
+    overload: () => "Zu viel zu tun: Zurzeit wird nicht alles analysiert.",
     silent: () => "Es kommen keine neuen Schätzungen. Vielleicht ist der Server überlastet.",
     interrupted: () => "Die Verbindung ist unterbrochen. Sie wird wieder aufgebaut.",
   },
@@ -145,6 +146,13 @@ export default {
   },
   receipt: (erased, lines, hash) => `Sie haben Ihre Zustimmung widerrufen. Die Sitzung war sofort zu Ende, und ${erased ? `${lines} aufgezeichnete Zeilen wurden gelöscht` : "es war nichts aufgezeichnet"}.${hash ? ` Beleg ${hash}.` : ""}`,
   recording: ({ on, reason }) => (on ? " und aufgezeichnet" : `; nicht aufgezeichnet: ${RECORDING[reason] ?? "die Aufzeichnung ist ausgefallen"}`),
+  load: {
+    full: "",
+    fewer_pictures: "; ausgelastet: Nur jedes zweite Bild wird angesehen",
+    few_pictures: "; ausgelastet: Nur wenige Bilder werden angesehen",
+    no_words: "; ausgelastet: Nur wenige Bilder und keine Worte werden analysiert",
+    nothing: "; überlastet: Zurzeit wird nichts analysiert",
+  },
 
   problems: {
     devices: (kinds) => [kinds.video && "Kamera", kinds.audio && "Mikrofon"].filter(Boolean).join(" oder "),

@@ -97,6 +97,7 @@ export default {
     stale: () => "The newest picture or sound is too old. The server may be busy.",
     no_consent: () => "The estimate rests only on what you agreed to.",
     failed: () => "The analysis failed for a moment. It goes on by itself.",
+    overload: () => "Too much to do: not everything is analysed for now.",
     silent: () => "No new estimates arrive. The server may be busy.",
     interrupted: () => "The connection is interrupted. Trying to get it back.",
   },
@@ -135,6 +136,13 @@ export default {
   },
   receipt: (erased, lines, hash) => `You withdrew your consent. The session ended at once, and ${erased ? `${lines} recorded lines were erased` : "nothing had been recorded"}.${hash ? ` Receipt ${hash}.` : ""}`,
   recording: ({ on, reason }) => (on ? " and recorded" : `; not recorded: ${RECORDING[reason] ?? "the recorder failed"}`),
+  load: {
+    full: "",
+    fewer_pictures: "; busy: every second picture is looked at",
+    few_pictures: "; busy: few pictures are looked at",
+    no_words: "; busy: few pictures are looked at, and no words",
+    nothing: "; too busy: nothing is analysed for now",
+  },
 
   problems: {
     devices: (kinds) => [kinds.video && "camera", kinds.audio && "microphone"].filter(Boolean).join(" or "),

@@ -1,0 +1,121 @@
+"""The ladder of what a call does without: up under strain, down when calm, never to and fro."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import cast
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stream.config import Consent, ServeConfig
+from stream.degrade import LOADS, TOP, Ladder
+from stream.engines import Engines
+from stream.graph import Flow
+from stream.records import Record
+from stream.session import Session
+from tests import synthetic
+from tests.serving import CheapEngines, Model
+from tests.synthetic import SlowRuns
+from tests.virtual_time import run
+from workers.infer import InferenceEngine
+
+STEP = 0.5
+
+
+def levels(ladder: Ladder, begin: float, end: float, *, strained: bool) -> list[tuple[float, int]]:
+    """Each change between two times in which one thing holds."""
+    changes = []
+    for i in range(int((end - begin) / STEP)):
+        t = begin + i * STEP
+        if ladder.update(t, strained=strained, calm=not strained):
+            changes.append((t - begin, ladder.level))
+    return changes
+
+
+def test_strain_goes_up_and_calm_comes_down_more_slowly() -> None:
+    ladder = Ladder()
+    assert levels(ladder, 0.0, 20.0, strained=True) == [(1.5, 1), (3.0, 2), (4.5, 3), (6.0, 4)]
+    down = levels(ladder, 20.0, 100.0, strained=False)
+    assert down == [(8.0, 3), (16.0, 2), (24.0, 1), (32.0, 0)]
+
+
+def test_what_comes_down_too_soon_waits_longer_next_time() -> None:
+    ladder, t, waits = Ladder(), 0.0, []
+    for _ in range(5):
+        levels(ladder, t, t + 2.0, strained=True)
+        assert ladder.level == 1
+        [(after, level)] = levels(ladder, t + 2.0, t + 82.0, strained=False)
+        assert level == 0
+        waits.append(after)
+        t += 2.0 + after + STEP
+    assert waits == [8.0, 16.0, 32.0, 64.0, 64.0]
+
+
+@given(st.lists(st.sampled_from(["strained", "calm", "between"]), max_size=300))
+def test_no_level_lasts_less_than_its_time(told: list[str]) -> None:
+    ladder = Ladder()
+    changed, before = float("-inf"), 0
+    for i, what in enumerate(told):
+        t = i * STEP
+        if ladder.update(t, strained=what == "strained", calm=what == "calm"):
+            assert abs(ladder.level - before) == 1 and 0 <= ladder.level <= TOP
+            assert t - changed >= (1.5 if ladder.level > before else 8.0)
+            changed, before = t, ladder.level
+
+
+def engines(runs: SlowRuns) -> Engines:
+    return cast("Engines", CheapEngines(InferenceEngine(Model(), runs.predict)))
+
+
+async def told(changes: dict[float, int], seconds: float) -> tuple[list[Record], Session]:
+    """Records of a call whose level changes at these times."""
+    loop, runs = asyncio.get_running_loop(), SlowRuns({})
+    consent = Consent(face=True, voice=True, words=True)
+    session = Session(
+        "s", "p1", ServeConfig(), consent, synthetic.ALL, engines(runs), runs, Flow.LIVE, loop.time
+    )
+
+    async def feed() -> None:
+        for item in synthetic.source(seconds):
+            await asyncio.sleep(synthetic.end_of(item) - loop.time())
+            for t in [t for t in changes if t <= loop.time()]:
+                session.use(LOADS[changes.pop(t)])
+            session.push(item)
+        session.close()
+
+    subscription = session.subscribe(10_000)
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(session.run())
+        tasks.create_task(feed())
+    return subscription.take(), session
+
+
+def test_a_call_that_is_not_analysed_says_so_and_nothing_else_and_comes_back() -> None:
+    records, session = run(told({6.0: 4, 14.0: 0}, 22.0))
+    states = [record for record in records if record["type"] == "state" and record["index"] >= 0]
+    paused = [state for state in states if 9.5 < state["t"] < 13.5]
+    after = [state for state in states if state["t"] > 14.0]
+    assert len(paused) >= 12 and len(after) >= 12
+    for state in paused:
+        assert state["reason"] == "overload"
+        assert {label["status"] for label in state["labels"].values()} == {"unsure"}
+    assert all("overload" not in state["reasons"] for state in after)
+    loads = [(record["t"], record["load"]) for record in records if record["type"] == "load"]
+    assert [load for _, load in loads] == ["nothing", "full"]
+    gaps = {record["reason"] for record in records if record["type"] == "gap"}
+    assert gaps == {"overload"}  # speech that was not transcribed
+    for box in session.graph.boxes.values():
+        account = box.account
+        assert account.put == account.taken + account.dropped.total() + account.inside
+
+
+def test_fewer_pictures_are_looked_at_and_no_window_waits_for_them() -> None:
+    records, _ = run(told({6.0: 2}, 16.0))
+    seen = [record["t"] for record in records if record["type"] == "face"]
+    assert sum(3.0 <= t < 5.0 for t in seen) == 20
+    assert sum(8.0 <= t < 11.0 for t in seen) == 10
+    states = [record for record in records if record["type"] == "state" and record["index"] >= 0]
+    late = [state["lag_s"] for state in states if 8.0 < state["t"] < 15.0 and not state["revision"]]
+    assert late and max(late) < 0.15
+    assert all(state["reason"] != "no_face" for state in states)
