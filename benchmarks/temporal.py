@@ -1,18 +1,23 @@
 """Does the variance earn its place over time?
 
-    python -m benchmarks.temporal [--minutes 10] [--streams 40] [--work DIR]
+    python -m benchmarks.temporal [--minutes 5] [--streams 32] [--tests 5] [--work DIR]
 
 Generated streams, fixed here: one label, on for 8 s and off for 16 s on average; two modalities of
 features at 4 Hz, AR(1) of 0.5, of which the label moves the mean; in bursts of 3 s, a quarter of
 the time, the noise of the FEATURES is 2.2 or 3.75 times as large. A `default` model is trained on
 windows of streams of its own (with bursts); logit and variance are what it says of windows of 1 s,
-four a second. Every rule has the same choice of hysteresis and dwell. The rules that use the
-model's variance do so while the trust test lets them, else a constant. Parameters are chosen on
-tuning streams and everything is measured on others:
+four a second. Every rule has the same choice of threshold, hysteresis and dwell. The rules that use
+the model's variance do so while the trust test lets them, else the typical one of the stream.
+Parameters are chosen on tuning streams; everything is measured on sets of test streams, and given
+as mean and standard deviation over these sets:
 
-- each baseline (EMA, One-Euro, Kalman with constant variance, no smoothing) by its best F1;
-- Kalman and HMM with the model's variance against each baseline: the fewest switches per minute
-  among settings whose F1 and mean onset latency on the tuning streams are no worse;
+- each baseline (EMA, One-Euro, Kalman and HMM with constant variance, no smoothing) by its best F1
+  among settings within a mean onset latency, and among all;
+- Kalman and HMM with the model's variance against each of these: the fewest switches per minute
+  among settings whose F1 and mean onset latency are no worse, on all tuning streams and on either
+  half of them;
+- beside that, what one reaches who knows the generator, its bursts and its noise, and filters its
+  features exactly (`exact`): no filter can do better;
 - the same with the variance shuffled over time, and both smoothers that look both ways.
 
 The last line is JSON, which also goes to benchmarks/results/temporal.json, beside temporal.png.
@@ -26,260 +31,167 @@ import os
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import replace
 from itertools import product
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
 
-from benchmarks.temporal_streams import (
-    LEVELS,
-    OFF_S,
-    ON_S,
-    RATE,
-    WINDOW,
-    Bool,
-    Said,
-    said_of,
-    trained,
+from benchmarks.temporal_rules import (
+    BASELINES,
+    OWN,
+    Scale,
+    Setting,
+    Tried,
+    estimates,
+    measured,
+    rules,
+    scale_of,
+    scored,
+    shuffled,
+    tried,
+    tried_odds,
+    watched,
 )
+from benchmarks.temporal_scores import Score
+from benchmarks.temporal_streams import LEVELS, Said, exact, said_of, streams, trained
 from lddu_model import load
 from lddu_model.report import git_commit
-from workers.baselines import Ema, OneEuro, Raw
-from workers.decisions import Decided, DecisionConfig, decide
-from workers.filters import Estimate, Filter, Filtered, Float64, Kalman
-from workers.markov import TwoState
-from workers.trust import TrustConfig, TrustTest
+from workers.filters import Float64, Smoother
 
 RESULTS = Path(__file__).resolve().parent / "results"
+LATENCIES = (0.6, 0.7, 0.8, 0.9, np.inf)
+"""Seconds; within each, the best of a baseline is what has to be beaten."""
 
 
-def estimates(said: Said) -> list[Estimate]:
-    """All streams side by side, as if each were a label."""
-    return [
-        Estimate(k / RATE, x, v)
-        for k, (x, v) in enumerate(zip(said.logit, said.variance, strict=True))
-    ]
-
-
-def causal(rule: Filter, items: Sequence[Estimate]) -> Float64:
-    """(T, S) filtered logits."""
-    states: list[Filtered] = []
-    for item in items:
-        states.append(rule.step(states[-1] if states else None, item))
-    return np.stack([each.mean for each in states])
-
-
-def decided(mean: Float64, hysteresis: float, dwell: float, threshold: float = 0.0) -> Bool:
-    config = DecisionConfig(np.full(mean.shape[1], threshold), hysteresis, dwell)
-    past: Decided | None = None
-    found = []
-    for k, row in enumerate(mean):
-        past = decide(config, past, k / RATE, row)
-        found.append(past.present)
-    return np.stack(found)
-
-
-class Score(NamedTuple):
-    f1: float
-    switches: float
-    """Per minute."""
-    latency: float
-    """Mean seconds from the onset of a label to its being present; all of its time if never."""
-
-
-def score(shown: Bool, truth: Bool) -> Score:
-    hits = (shown & truth).sum()
-    f1 = 2 * hits / max(1, shown.sum() + truth.sum())
-    minutes = truth.size / RATE / 60
-    delays = []
-    for s in range(truth.shape[1]):
-        edges = np.flatnonzero(np.diff(np.r_[False, truth[:, s], False].astype(int)))
-        for begin, end in zip(edges[::2], edges[1::2], strict=True):
-            late = np.flatnonzero(shown[begin:end, s])
-            delays.append((late[0] if len(late) else end - begin) / RATE)
-    switches = np.abs(np.diff(shown.astype(int), axis=0)).sum() / minutes
-    return Score(float(f1), float(switches), float(np.mean(delays)))
-
-
-class Setting(NamedTuple):
-    rule: Filter
-    hysteresis: float
-    dwell: float
-
-
-HYSTERESIS, DWELL = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5), (0.0, 0.5, 1.0, 1.5)
-
-
-class Scale(NamedTuple):
-    """What the tuning streams say of the logits."""
-
-    off: float
-    """Mean logit where the label is not there."""
-    on: float
-    noise: float
-    """Mean squared distance to these."""
-
-    @property
-    def middle(self) -> float:
-        return (self.on + self.off) / 2
-
-
-def scale_of(said: Said) -> Scale:
-    off, on = (float(said.logit[said.truth == value].mean()) for value in (False, True))
-    error = np.square(said.logit - np.where(said.truth, on, off))
-    return Scale(off, on, float(error.mean()))
-
-
-def rules(scale: Scale) -> dict[str, list[Filter]]:
-    """Every family's parameters to choose from."""
-    share = ON_S / (ON_S + OFF_S)
-    level = (scale.on - scale.off) / 2
-    base = np.array([share * scale.on + (1 - share) * scale.off])
-    spread = share * (1 - share) * 4 * level**2
-    kalman = [
-        Kalman(tau, spread, base, shared, WINDOW)
-        for tau, shared in product((2.0, 4.0, 8.0, 16.0), (0.0, 0.5, 0.8, 0.95))
-    ]
-    hmm = [
-        TwoState(OFF_S, ON_S, level, extra * scale.noise, temper, np.array([scale.middle]))
-        for temper, extra in product((0.05, 0.1, 0.2, 0.35, 0.5), (0.0, 0.5, 1.0))
-    ]
-    return {
-        "raw": [Raw()],
-        "EMA": [Ema(tau) for tau in (0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0, 2.5, 3.0)],
-        "One-Euro": [
-            OneEuro(cutoff, beta)
-            for cutoff, beta in product((0.05, 0.1, 0.2, 0.4), (0.0, 0.05, 0.2, 0.5))
-        ],
-        "Kalman, constant": [
-            replace(each, constant=weight * scale.noise)
-            for each in kalman
-            for weight in (0.25, 1.0, 4.0, 16.0)
-        ],
-        "HMM, constant": [replace(each, constant=scale.noise) for each in hmm],
-        "Kalman": list(kalman),
-        "HMM": list(hmm),
-    }
-
-
-def rescaled(said: Said, to: Said) -> Said:
-    """Variances times the factor that makes those of `to` their mean squared error."""
-    factor = scale_of(to).noise / to.variance.mean()
+def rescaled(said: Said, factor: float) -> Said:
     return said._replace(variance=said.variance * factor)
 
 
-def tried(family: Sequence[Filter], said: Said, threshold: float) -> list[tuple[Setting, Score]]:
-    items = estimates(said)
-    found = []
-    for rule in family:
-        mean = causal(rule, items)
-        for hysteresis, dwell in product(HYSTERESIS, DWELL):
-            shown = decided(mean, hysteresis, dwell, threshold)
-            found.append((Setting(rule, hysteresis, dwell), score(shown, said.truth)))
-    return found
-
-
-def measured(setting: Setting, said: Said, threshold: float) -> Score:
-    mean = causal(setting.rule, estimates(said))
-    return score(decided(mean, setting.hysteresis, setting.dwell, threshold), said.truth)
-
-
-def matched(candidates: Sequence[tuple[Setting, Score]], reference: Score) -> Setting | None:
-    """The fewest switches among what is no worse in F1 and onset latency."""
-    fit = [
-        (each, found) for each, found in candidates
-        if found.f1 >= reference.f1 and found.latency <= reference.latency
-    ]  # fmt: skip
-    return min(fit, key=lambda pair: pair[1].switches)[0] if fit else None
-
-
-def watched(said: Said, constant: float) -> tuple[Said, float]:
-    """Where the trust test does not hold, `constant` in place of the variance; and where it does,
-    as a share of all windows.
-    """
-    held = np.ones(said.logit.shape, dtype=bool)
-    for s in range(said.logit.shape[1]):
-        test = TrustTest(TrustConfig(window=WINDOW))
-        for k, (x, v) in enumerate(zip(said.logit[:, s], said.variance[:, s], strict=True)):
-            held[k, s] = test.push(Estimate(k / RATE, np.array([x]), np.array([v]))).trusted
-    variance = np.where(held, said.variance, constant)
-    return said._replace(variance=variance), float(held.mean())
-
-
-def shuffled(said: Said, seed: int = 0) -> Said:
-    """The variances of each stream in another order."""
-    order = np.random.default_rng(seed).permuted(np.arange(len(said.variance)))
-    return said._replace(variance=said.variance[order])
-
-
-def level(model: Any, factor: float, streams: int, minutes: float) -> dict[str, Any]:
-    """Everything at one strength of the bursts."""
-    raw = said_of(model, streams // 2, minutes, factor, seed=1)
-    scale = scale_of(raw)
-    other = rescaled(said_of(model, streams, minutes, factor, seed=2), raw)
-    tuning, _ = watched(rescaled(raw, raw), scale.noise)
-    test, held = watched(other, scale.noise)
-    mixed, mixed_held = watched(shuffled(other), scale.noise)
-    found: dict[str, Any] = {
-        "noise": scale.noise, "on": scale.on, "off": scale.off,
-        "variance trusted": held, "shuffled variance trusted": mixed_held,
-    }  # fmt: skip
-    families = {name: tried(f, tuning, scale.middle) for name, f in rules(scale).items()}
-    best = {name: max(each, key=lambda pair: pair[1].f1) for name, each in families.items()}
-    found["best F1"] = {
-        name: {"setting": repr(setting), **measured(setting, test, scale.middle)._asdict()}
-        for name, (setting, _) in best.items()
+def spread(scores: Sequence[Score]) -> dict[str, Any]:
+    """Mean and standard deviation over test sets."""
+    found = np.array(scores)
+    return {
+        **Score(*found.mean(0).tolist())._asdict(),
+        "sd": Score(*found.std(0, ddof=1).tolist())._asdict() if len(found) > 1 else None,
     }
-    ema = found["best F1"]["EMA"]["f1"]
-    for name in ("Kalman", "HMM"):
-        rule = best[name][0]
-        for how, said in (("watched", mixed), ("not watched", shuffled(other))):
-            row = measured(rule, said, scale.middle)._asdict()
-            found[f"{name}, shuffled variance, {how}"] = row | {"f1_minus_ema": row["f1"] - ema}
-        assert isinstance(rule.rule, Kalman | TwoState)
-        mean = np.stack([each.mean for each in rule.rule.both_ways(estimates(test))])
-        shown = decided(mean, rule.hysteresis, rule.dwell, scale.middle)
-        found[f"{name}, both ways"] = score(shown, test.truth)._asdict()
-    found["matched"] = [
-        _against(name, baseline, families, best, test, scale)
-        for name, baseline in product(
-            ("Kalman", "HMM"), ("raw", "EMA", "One-Euro", "Kalman, constant", "HMM, constant")
-        )
-    ]
-    return found
 
 
-def _against(
-    name: str,
-    baseline: str,
-    families: dict[str, list[tuple[Setting, Score]]],
-    best: dict[str, tuple[Setting, Score]],
-    test: Said,
-    scale: Scale,
-) -> dict[str, Any]:
-    """Switches saved at matched latency and F1."""
-    chosen, reference = best[baseline]
-    setting = matched(families[name], reference)
-    own = measured(chosen, test, scale.middle)
-    row: dict[str, Any] = {"rule": name, "baseline": baseline, "of_baseline": own._asdict()}
-    if setting is None:
-        return row | {"matched": None}
-    new = measured(setting, test, scale.middle)
-    fewer = 1 - new.switches / own.switches
-    return row | {"matched": new._asdict(), "setting": repr(setting), "fewer_switches": fewer}
+class Level:
+    """Everything at one strength of the bursts."""
+
+    def __init__(self, model: Any, factor: float, count: int, minutes: float, tests: int) -> None:
+        made = streams(count, minutes, factor, seed=1)
+        sets = [streams(count, minutes, factor, seed=2 + k) for k in range(tests)]
+        raw = said_of(model, made)
+        self.scale: Scale = scale_of(raw)
+        unit = self.scale.noise / raw.variance.mean()
+        self.whole = [rescaled(said_of(model, each), unit) for each in sets]
+        self.tuning, _ = watched(rescaled(raw, unit))
+        self.tests, held = zip(*(watched(each) for each in self.whole), strict=True)
+        self.held = float(np.mean(held))
+        families = rules(self.scale)
+        self.tried = {
+            name: tried(f, self.tuning, self.scale.middle) for name, f in families.items()
+        }
+        self.odds = [exact(each) for each in sets]
+        _, self.bound = tried_odds(exact(made), self.tuning)
+
+    def over(self, setting: Setting, sets: Sequence[Said] | None = None) -> list[Score]:
+        return [measured(setting, said, self.scale.middle) for said in sets or self.tests]
+
+    def report(self) -> dict[str, Any]:
+        found: dict[str, Any] = {**self.scale._asdict(), "variance trusted": self.held}
+        found["best F1"] = {}
+        for name, family in self.tried.items():
+            setting, _ = family.best() or (None, None)
+            assert setting is not None
+            row = {"setting": repr(setting), **spread(self.over(setting))}
+            found["best F1"][name] = row
+        setting, _ = self.bound.best() or (None, None)
+        assert setting is not None
+        found["best F1"]["exact"] = spread(self.of_bound(setting))
+        found |= self.distrusted(found["best F1"]["EMA"]["f1"])
+        found["matched"] = [
+            row
+            for baseline, latency in product(BASELINES[1:], LATENCIES)
+            for row in self.against(baseline, latency)
+        ]
+        return found
+
+    def of_bound(self, setting: Setting) -> list[Score]:
+        pairs = zip(self.odds, self.tests, strict=True)
+        return [scored(odds, setting.decision, said, 0.0) for odds, said in pairs]
+
+    def distrusted(self, ema: float) -> dict[str, Any]:
+        """With a variance that tells nothing; and looking both ways."""
+        lost = [shuffled(said, k) for k, said in enumerate(self.whole)]
+        seen, held = zip(*(watched(each) for each in lost), strict=True)
+        found: dict[str, Any] = {"shuffled variance trusted": float(np.mean(held))}
+        for name in OWN:
+            setting, _ = self.tried[name].best() or (None, None)
+            assert setting is not None
+            for how, sets in (("watched", seen), ("not watched", lost)):
+                row = spread(self.over(setting, sets))
+                found[f"{name}, shuffled variance, {how}"] = row | {"f1_minus_ema": row["f1"] - ema}
+            both = [self.both_ways(setting, said) for said in self.tests]
+            found[f"{name}, both ways"] = spread(both)
+        return found
+
+    def both_ways(self, setting: Setting, said: Said) -> Score:
+        rule, decision = setting
+        assert isinstance(rule, Smoother)
+        mean: Float64 = np.stack([each.mean for each in rule.both_ways(estimates(said))])
+        return scored(mean, decision, said, self.scale.middle)
+
+    def against(self, baseline: str, latency: float) -> list[dict[str, Any]]:
+        """Switches saved at no lower F1 and no higher latency than the baseline's best."""
+        best = self.tried[baseline].best(latency)
+        if best is None:
+            return []
+        reference, score = best
+        own = self.over(reference)
+        about = {"baseline": baseline, "within": latency if np.isfinite(latency) else None,
+                 "setting_of_baseline": repr(reference), "of_baseline": spread(own)}  # fmt: skip
+        halves = self.tried[baseline].halves_of(reference)
+        rows = []
+        for name in (*OWN, "exact"):
+            family: Tried = self.bound if name == "exact" else self.tried[name]
+            setting = family.matched(score, halves)
+            row = {"rule": name, **about, "matched": None}
+            if setting is not None:
+                new = self.of_bound(setting) if name == "exact" else self.over(setting)
+                fewer = [1 - a.switches / b.switches for a, b in zip(new, own, strict=True)]
+                row |= {
+                    "matched": spread(new), "setting": repr(setting),
+                    "fewer_switches": float(np.mean(fewer)),
+                    "fewer_switches_sd": float(np.std(fewer, ddof=min(1, len(fewer) - 1))),
+                }  # fmt: skip
+            rows.append(row)
+        return rows
 
 
 def plot(found: dict[str, Any], path: Path) -> None:
-    figure = Figure(figsize=(10, 4), layout="constrained")
+    """Switches against latency where each has its best F1 within a latency."""
+    figure = Figure(figsize=(10, 4.5), layout="constrained")
     axes = figure.subplots(1, len(found))
     for axis, (name, each) in zip(np.atleast_1d(axes), found.items(), strict=True):
-        for rule, row in each["best F1"].items():
-            axis.plot(row["switches"], row["f1"], "o")
-            axis.annotate(rule, (row["switches"], row["f1"]), fontsize=8)
-        axis.set(title=f"bursts {name} x", xlabel="switches per minute", ylabel="F1", xscale="log")
+        rows = [row for row in each["matched"] if row["baseline"] == "EMA"]
+        for rule, mark in (("of_baseline", "o-"), ("HMM", "s-"), ("Kalman", "^-"), ("exact", "--")):
+            points = [
+                row["of_baseline"] if rule == "of_baseline" else row["matched"]
+                for row in rows
+                if row["rule"] == ("HMM" if rule == "of_baseline" else rule) and row["matched"]
+            ]
+            label = "EMA, best F1 within a latency" if rule == "of_baseline" else rule
+            axis.plot([p["latency"] for p in points], [p["switches"] for p in points], mark,
+                      label=label)  # fmt: skip
+            for p in points:
+                axis.annotate(f"{p['f1']:.3f}", (p["latency"], p["switches"]), fontsize=7)
+        axis.set(title=f"bursts {name} x (F1 beside the points)", xlabel="mean onset latency, s",
+                 ylabel="switches per minute")  # fmt: skip
+        axis.legend(fontsize=8)
     figure.savefig(path, dpi=120)
 
 
@@ -291,24 +203,26 @@ def show(name: str, each: dict[str, Any]) -> None:
         f"  trusted {each['variance trusted']:.2f} of the time, "
         f"shuffled {each['shuffled variance trusted']:.2f}"
     )
-    for rule in ("Kalman", "HMM"):
+    for rule in OWN:
         for how in ("shuffled variance, watched", "shuffled variance, not watched", "both ways"):
             row = each[f"{rule}, {how}"]
             print(f"  {rule}, {how}: F1 {row['f1']:.3f}  {row['switches']:.1f}/min")
     for row in each["matched"]:
-        got = row["matched"]
+        got, own, within = row["matched"], row["of_baseline"], row["within"]
         text = "no setting is as good" if got is None else (
-            f"{100 * row['fewer_switches']:.0f} % fewer switches, F1 {got['f1']:.3f} for "
-            f"{row['of_baseline']['f1']:.3f}, {got['latency']:.2f} s for "
-            f"{row['of_baseline']['latency']:.2f} s"
+            f"{100 * row['fewer_switches']:.0f} (sd {100 * row['fewer_switches_sd']:.0f}) % fewer "
+            f"switches than {own['switches']:.1f}, F1 {got['f1']:.3f} for {own['f1']:.3f}, "
+            f"{got['latency']:.2f} s for {own['latency']:.2f} s"
         )  # fmt: skip
-        print(f"  {row['rule']} against {row['baseline']}: {text}")
+        limit = "all" if within is None else f"{within} s"
+        print(f"  {row['rule']} against {row['baseline']} ({limit}): {text}")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--minutes", type=float, default=10.0)
-    parser.add_argument("--streams", type=int, default=40)
+    parser.add_argument("--minutes", type=float, default=5.0)
+    parser.add_argument("--streams", type=int, default=32, help="of the tuning and each test set")
+    parser.add_argument("--tests", type=int, default=5, help="sets of test streams")
     parser.add_argument("--work", type=Path, help="keep the sets and the model here")
     chosen = parser.parse_args()
     start = time.perf_counter()
@@ -317,7 +231,8 @@ def main() -> None:
         work.mkdir(parents=True, exist_ok=True)
         kept = work / "run" / "best"
         model = load(kept) if kept.is_dir() else trained(work)
-    found = {str(each): level(model, each, chosen.streams, chosen.minutes) for each in LEVELS}
+    size = (chosen.streams, chosen.minutes, chosen.tests)
+    found = {str(each): Level(model, each, *size).report() for each in LEVELS}
     for name, each in found.items():
         show(name, each)
     RESULTS.mkdir(exist_ok=True)
@@ -325,7 +240,7 @@ def main() -> None:
     line = json.dumps({
         "benchmark": "temporal", "commit": git_commit(), "cores": os.cpu_count(),
         "seconds": round(time.perf_counter() - start), "minutes": chosen.minutes,
-        "streams": chosen.streams, "levels": found,
+        "streams": chosen.streams, "tests": chosen.tests, "levels": found,
     })  # fmt: skip
     (RESULTS / "temporal.json").write_text(line + "\n", encoding="utf-8")
     print(line)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -68,23 +69,30 @@ class Stream:
     """(T, D)"""
     truth: Bool
     """(T,) at every step."""
+    noise: Float64
+    """(T,) by how much its standard deviation is larger."""
+
+
+def directions() -> dict[str, Float64]:
+    """(D,) along which the label moves the features of a modality."""
+    rng = np.random.default_rng(77)
+    found = {name: rng.normal(size=dim) for name, dim in DIMS.items()}
+    return {name: each / np.linalg.norm(each) for name, each in found.items()}
 
 
 def stream(minutes: float, factor: float, rng: np.random.Generator) -> Stream:
     steps = round(minutes * 60 * RATE)
     truth = _switching(steps, ON_S, OFF_S, rng)
     burst = _switching(steps, BURST_S, BURST_S * (1 - BURST_SHARE) / BURST_SHARE, rng)
-    directions = np.random.default_rng(77)
+    scale = np.where(burst, factor, 1.0)
     features = {}
-    for name, dim in DIMS.items():
-        direction = directions.normal(size=dim)
-        direction /= np.linalg.norm(direction)
-        noise = rng.normal(size=(steps, dim))
+    for name, direction in directions().items():
+        noise = rng.normal(size=(steps, len(direction)))
         for t in range(1, steps):
             noise[t] = PERSISTENCE * noise[t - 1] + np.sqrt(1 - PERSISTENCE**2) * noise[t]
-        noise *= np.where(burst, factor, 1.0)[:, None]
+        noise *= scale[:, None]
         features[name] = (noise + SHIFT * truth[:, None] * direction).astype(np.float32)
-    return Stream(features, truth)
+    return Stream(features, truth, scale)
 
 
 def _switching(steps: int, on: float, off: float, rng: np.random.Generator) -> Bool:
@@ -137,15 +145,43 @@ class Said(NamedTuple):
     truth: Bool
 
 
-def said_of(model: Any, count: int, minutes: float, factor: float, seed: int) -> Said:
+def streams(count: int, minutes: float, factor: float, seed: int) -> list[Stream]:
     rng = np.random.default_rng([2, seed])
-    logits, variances, truths = [], [], []
-    for k in range(count):
-        made = stream(minutes, factor, rng)
-        found = predict_all(model, windows(made, range(1, len(made.truth) + 1), f"s{k}"))
-        logits.append(found.logit[:, 0])
-        variances.append(found.variance[:, 0])
-        truths.append(made.truth)
+    return [stream(minutes, factor, rng) for _ in range(count)]
+
+
+def said_of(model: Any, made: Sequence[Stream]) -> Said:
+    found = [
+        predict_all(model, windows(each, range(1, len(each.truth) + 1), "stream")) for each in made
+    ]
     return Said(
-        np.stack(logits, 1).astype(float), np.stack(variances, 1).astype(float), np.stack(truths, 1)
+        np.stack([each.logit[:, 0] for each in found], 1).astype(float),
+        np.stack([each.variance[:, 0] for each in found], 1).astype(float),
+        np.stack([each.truth for each in made], 1),
     )
+
+
+def exact(made: Sequence[Stream]) -> Float64:
+    """(T, S) log odds of the label by who knows this generator, its bursts and its noise: the best
+    that any filter of these features can say.
+    """
+    seen = np.stack([
+        np.mean([each.features[name] @ x for name, x in directions().items()], axis=0)
+        for each in made
+    ], axis=1)  # fmt: skip
+    scale = np.stack([each.noise for each in made], 1)
+    variance = (1 - PERSISTENCE**2) / len(DIMS)
+    rate = 1 / ON_S + 1 / OFF_S
+    moved = 1 - np.exp(-rate / RATE)
+    come, go = moved / OFF_S / rate, moved / ON_S / rate
+    moves = np.array([[1 - come, come], [go, 1 - go]])
+    levels = np.array([0.0, SHIFT])
+    error = (seen[:, None] - levels[:, None]) / scale[:, None]  # (T, 2, S)
+    p = np.array([OFF_S, ON_S])[:, None] * np.exp(-(error[0] ** 2) * len(DIMS) / 2)
+    odds = [np.log(p[1] / p[0])]
+    for before, now in pairwise(error):
+        news = now[None] - PERSISTENCE * before[:, None]  # (before, now, S)
+        p = np.einsum("is,ij,ijs->js", p, moves, np.exp(-(news**2) / 2 / variance))
+        p = p / p.sum(0) + 1e-12
+        odds.append(np.log(p[1] / p[0]))
+    return np.stack(odds)

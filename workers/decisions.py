@@ -7,7 +7,7 @@ estimate is not sure. Shapes: C labels.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
@@ -36,12 +36,20 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class DecisionConfig:
-    """See the module's docstring."""
+    """See the module's docstring; each (C,), or one for all labels."""
 
     threshold: Float64
-    """(C,) logits"""
-    hysteresis: float = 0.3
-    dwell: float = 1.0
+    """Logits."""
+    hysteresis: float | Float64 = 0.3
+    dwell: float | Float64 = 1.0
+    rise: Float64 = field(init=False)
+    """(C,) logit from which a label comes"""
+    fall: Float64 = field(init=False)
+    """and below which it goes."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "rise", self.threshold + self.hysteresis)
+        object.__setattr__(self, "fall", self.threshold - self.hysteresis)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +65,25 @@ class Decided:
     peak_t: Float64
     onset: Float64
     """(C,) when what is present came."""
-    events: tuple[Event, ...] = ()
-    """What was decided at `t`."""
+    changed: NDArray[np.bool_] | None = None
+    """(C,) what came or went at `t`; None: nothing."""
+
+    @property
+    def events(self) -> tuple[Event, ...]:
+        """What was decided at `t`."""
+        if self.changed is None:
+            return ()
+        return tuple(
+            Event(
+                "onset" if self.present[c] else "offset",
+                int(c),
+                self.t,
+                float(self.peak[c]),
+                float(self.peak_t[c]),
+                float(self.onset[c]),
+            )
+            for c in np.flatnonzero(self.changed)
+        )
 
 
 def decide(
@@ -72,38 +97,33 @@ def decide(
 
     `sure` (C,): labels whose estimate is good enough to become present by it; None: all.
     """
-    able = np.ones(len(logit), np.bool_) if sure is None else sure
     if past is None:
-        present = able & (logit >= config.threshold)
+        present = logit >= config.threshold
+        if sure is not None:
+            present &= sure
         since = np.full(len(logit), -np.inf)
-        new = Decided(t, present, since, logit.astype(np.float64), *np.full((2, len(logit)), t))
-        return replace(new, events=_events(new, present))
-    free = t - past.since >= config.dwell
-    rises = free & able & ~past.present & (logit >= config.threshold + config.hysteresis)
-    falls = free & past.present & (logit < config.threshold - config.hysteresis)
-    present = (past.present | rises) & ~falls
-    changed = rises | falls
-    higher = rises | (past.present & (logit > past.peak))
-    new = Decided(
+        times = np.full(len(logit), t)
+        return Decided(t, present, since, logit.astype(np.float64), times, times, present)
+    rises = logit >= config.rise
+    if sure is not None:
+        rises &= sure
+    present = np.where(past.present, logit >= config.fall, rises)
+    changed = (present != past.present) & (t - past.since >= config.dwell)
+    higher = past.present & (logit > past.peak)
+    if not changed.any():
+        peak, peak_t = past.peak, past.peak_t
+        if higher.any():
+            peak, peak_t = np.where(higher, logit, peak), np.where(higher, t, peak_t)
+        return Decided(t, past.present, past.since, peak, peak_t, past.onset)
+    present = past.present ^ changed
+    rises = present & changed
+    higher = rises | (higher & present)
+    return Decided(
         t,
         present,
         since=np.where(changed, t, past.since),
         peak=np.where(higher, logit, past.peak),
         peak_t=np.where(higher, t, past.peak_t),
         onset=np.where(rises, t, past.onset),
-    )
-    return replace(new, events=_events(new, changed))
-
-
-def _events(now: Decided, changed: NDArray[np.bool_]) -> tuple[Event, ...]:
-    return tuple(
-        Event(
-            "onset" if now.present[c] else "offset",
-            int(c),
-            now.t,
-            float(now.peak[c]),
-            float(now.peak_t[c]),
-            float(now.onset[c]),
-        )
-        for c in np.flatnonzero(changed)
+        changed=changed,
     )

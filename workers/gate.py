@@ -89,9 +89,9 @@ class Gate:
 
     def clear(self, mean: Float64, variance: Float64, past: Bool | None) -> Bool:
         """(C,) labels that are far enough from their thresholds; `past` those that were sure."""
-        margin = np.full(len(mean), self._config.min_margin)
+        margin: float | Float64 = self._config.min_margin
         if past is not None:
-            margin += self._config.margin_hysteresis * ~past
+            margin = np.where(past, margin, margin + self._config.margin_hysteresis)
         return np.asarray(np.abs(mean - self._thresholds) >= margin * np.sqrt(variance))
 
     def likeliest(self, mean: Float64, variance: Float64) -> int:
@@ -153,10 +153,9 @@ class Gate:
         logit, variance = estimate.modality_logit, estimate.modality_variance
         if logit is None:
             return np.zeros(len(estimate.labels), np.bool_)
-        known = np.isfinite(logit) & np.isfinite(variance)
-        half = self._config.conflict * np.sqrt(np.where(known, variance, 0.0))
-        highest_low = np.where(known, logit - half, -np.inf).max(axis=0)
-        lowest_high = np.where(known, logit + half, np.inf).min(axis=0)
+        half = self._config.conflict * np.sqrt(variance)  # of what is absent: infinite, logit NaN
+        highest_low = np.fmax.reduce(logit - half)
+        lowest_high = np.fmin.reduce(logit + half)
         return np.asarray((highest_low > self._thresholds) & (lowest_high < self._thresholds))
 
 

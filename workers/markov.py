@@ -26,8 +26,8 @@ from workers.filters import SMALLEST, Estimate, Filtered, Float64
 LIMIT = 30.0
 """Of log odds."""
 
-Weights = tuple[Float64, Float64, Float64, Float64]
-"""Log weights of staying there, coming, staying away and going, each (C,)."""
+Weights = tuple[Float64 | float, Float64 | float, Float64 | float, Float64 | float]
+"""Log weights of staying there, coming, staying away and going, each (C,) or one for all."""
 
 
 class _Last(NamedTuple):
@@ -106,9 +106,8 @@ class TwoState:
         dt, rate = new.t - float(last.t), 1 / self.on + 1 / self.off
         moved = 1 - math.exp(-rate * dt)
         come, go = moved / self.on / rate, moved / self.off / rate
-        zero = np.zeros_like(new.logit)
-        stays, comes = zero + math.log1p(-go), zero + math.log(come)
-        away, goes = zero + math.log1p(-come), zero + math.log(go)
+        stays, comes = math.log1p(-go), math.log(come)
+        away, goes = math.log1p(-come), math.log(go)
         if not new.seen:
             return stays, comes, away, goes
         noise = self._noise(new)

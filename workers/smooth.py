@@ -66,6 +66,8 @@ class _Entry:
 
     estimate: EmotionEstimate
     view: View
+    said: Estimate
+    """What the estimate says, for the filter."""
     trusted: bool
     """The variance passes the trust test."""
     constant: Float64 | None = None
@@ -78,9 +80,9 @@ class _Entry:
     @property
     def input(self) -> Estimate:
         """What the filter takes."""
-        said = _said(self.estimate)
-        variance = said.variance if self.constant is None else self.constant
-        return replace(said, variance=variance, seen=not self.view.blind)
+        if self.constant is None:
+            return self.said
+        return Estimate(self.said.t, self.said.logit, self.constant, self.said.seen)
 
 
 class SmoothStage:
@@ -183,11 +185,12 @@ class SmoothStage:
         return replace(self._state(last, judged), t=t, reasons=(reason,), complete=False)
 
     def _append(self, estimate: EmotionEstimate) -> None:
-        view, said = self._gate.view(estimate), _said(estimate)
-        if not view.blind:
+        view = self._gate.view(estimate)
+        said = _said(estimate, view)
+        if said.seen:
             self._trust.push(said)
             self._typical.add(said.variance)
-        entry = _Entry(estimate, view, self._trust.verdict.trusted)
+        entry = _Entry(estimate, view, said, self._trust.verdict.trusted)
         entry.constant = self._weight(entry)
         self._history.append(entry)
         if self._config.both_ways:
@@ -197,12 +200,13 @@ class SmoothStage:
         """The variance that counts instead of the model's; None: the model's counts."""
         if entry.trusted and not self._config.constant:
             return None
-        return self._typical.value(_said(entry.estimate).variance)
+        return self._typical.value(entry.said.variance)
 
     def _revise(self, position: int, estimate: EmotionEstimate) -> None:
         """Put a revised estimate in its place; it and what came after it are filtered again."""
         entry = self._history[position]
         entry.estimate, entry.view = estimate, self._gate.view(estimate)
+        entry.said = _said(estimate, entry.view)
         for each in self._history[position:]:
             each.judged = None
 
@@ -228,11 +232,17 @@ class SmoothStage:
         sure = clear & ~entry.view.barred
         t = entry.estimate.t1
         decided = decide(self._decisions, past.decided if past else None, t, mean, sure)
-        unclear = not entry.view.blind and not clear[self._gate.likeliest(mean, variance)]
+        unclear = (
+            not entry.view.blind
+            and not clear.all()
+            and not clear[self._gate.likeliest(mean, variance)]
+        )
         return _Judged(filtered, sure, decided, unclear)
 
     def _changes(self, entry: _Entry, events: tuple[Event, ...]) -> list[EmotionEvent]:
         """What has to be told so that a reader knows `events`, and no others, of this window."""
+        if not entry.told and not events:
+            return []
         before = {(event.kind, event.label): event for event in entry.told}
         after = {(event.kind, event.label): event for event in events}
         entry.told = events
@@ -276,9 +286,9 @@ class SmoothStage:
         )
 
 
-def _said(estimate: EmotionEstimate) -> Estimate:
+def _said(estimate: EmotionEstimate, view: View) -> Estimate:
     logit, variance = (np.asarray(x, np.float64) for x in (estimate.logit, estimate.variance))
-    return Estimate(estimate.t1, logit, variance)
+    return Estimate(estimate.t1, logit, variance, not view.blind)
 
 
 def _labels(
@@ -286,15 +296,15 @@ def _labels(
 ) -> dict[str, LabelState]:
     mean, variance = filtered.mean, filtered.variance
     sd = np.sqrt(variance)
-    moderated = mean / np.sqrt(1 + np.pi * variance / 8)
-    p, low, high = _sigmoid(np.stack([moderated, mean - sd, mean + sd])).tolist()
+    moderated = mean / np.sqrt(1 + np.pi / 8 * variance)
+    p, low, high = _sigmoid(np.array((moderated, mean - sd, mean + sd))).tolist()
     statuses: list[Status] = [
         "unsure" if not clear else "active" if there else "inactive"
         for clear, there in zip(sure.tolist(), present.tolist(), strict=True)
     ]
-    rows = zip(p, variance.tolist(), zip(low, high, strict=True), statuses, strict=True)
-    return {name: LabelState(*row) for name, row in zip(names, rows, strict=True)}
+    rows = zip(names, p, variance.tolist(), low, high, statuses, strict=True)
+    return {name: LabelState(p, v, (low, high), status) for name, p, v, low, high, status in rows}
 
 
 def _sigmoid(x: Float64) -> Float64:
-    return np.asarray(1 / (1 + np.exp(-np.clip(x, -700, 700))))
+    return np.asarray(0.5 + 0.5 * np.tanh(0.5 * x))

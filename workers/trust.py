@@ -34,7 +34,7 @@ class TrustConfig:
     every: float = 5.0
     """Seconds between decisions."""
     most: int = 400
-    """Pairs that are looked at, evenly over the memory: neighbours say the same."""
+    """Pairs that are kept, evenly over the memory: neighbours say the same."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,18 +58,20 @@ class TrustTest:
         self._waiting: deque[Estimate] = deque()
         self._pairs: deque[tuple[float, Float64, Float64]] = deque()
         self.verdict = UNDECIDED
-        self._decided = -np.inf
+        self._decided = self._next = -np.inf
 
     def push(self, new: Estimate) -> Verdict:
         """Take an estimate; what is held after it."""
         config = self._config
-        while self._waiting and new.t - self._waiting[0].t >= config.window - 1e-6:
+        if self._waiting and new.t - self._waiting[0].t >= config.window - 1e-6:
             past = self._waiting.popleft()
             moved = np.abs(new.logit - past.logit)
             self._pairs.append((past.t, np.log(past.variance + new.variance), moved))
-        self._waiting.append(new)
-        while self._pairs and self._pairs[0][0] < new.t - config.memory:
-            self._pairs.popleft()
+            if self._pairs[0][0] < new.t - config.memory:
+                self._pairs.popleft()
+        if new.t >= self._next:
+            self._waiting.append(new)
+            self._next = new.t + config.memory / config.most - 1e-6
         if new.t - self._decided >= config.every:
             self.verdict, self._decided = self._judge(), new.t
         return self.verdict
@@ -80,11 +82,8 @@ class TrustTest:
         seconds = self._pairs[-1][0] - self._pairs[0][0]
         if seconds < self._config.shortest:
             return UNDECIDED
-        step = -(-len(self._pairs) // self._config.most)
-        some = list(self._pairs)[::step]
-        correlation = _rank_correlation(
-            np.stack([pair[1] for pair in some]), np.stack([pair[2] for pair in some])
-        )
+        _, variance, moved = zip(*self._pairs, strict=True)
+        correlation = _rank_correlation(np.array(variance), np.array(moved))
         error = float((self._config.window / seconds) ** 0.5)
         return Verdict(correlation > self._config.sigmas * error, correlation, error)
 
