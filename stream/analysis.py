@@ -113,7 +113,7 @@ async def analyze_recording(
         engines.threads,
         Flow.LIVE if paced else Flow.LOSSLESS,
         pace.now if pace else None,
-        faces=config.outlines,
+        faces=config.outlines or config.boxes,
         plan=_short_plan(media.duration, config),
         both_ways=config.two_sided and not paced,
         source="file",
@@ -126,7 +126,7 @@ async def analyze_recording(
             async for record in session.subscribe():
                 if record["type"] == "end" and outcome.error is not None:
                     record = records.end("failed")  # noqa: PLW2901  # the graph knows of no file
-                await write(record)
+                await write(record if config.outlines else _without_outlines(record))
     except ExceptionGroup as group:
         raise _alone(group) from group
     outcome.seconds = media.position
@@ -136,6 +136,13 @@ async def analyze_recording(
     for name, box in session.graph.boxes.items():
         outcome.dropped[name] += box.account.lost
     return outcome
+
+
+def _without_outlines(record: Record) -> Record:
+    """A face record with the boxes alone."""
+    if record["type"] != "face":
+        return record
+    return {**record, "faces": [{**face, "outlines": []} for face in record["faces"]]}
 
 
 def _short_plan(duration: float | None, config: ReplayConfig) -> WindowPlan | None:

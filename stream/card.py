@@ -42,17 +42,23 @@ def limits(card: str) -> str:
     return title.partition("\n")[0] + "\n\n" + "".join(chosen)
 
 
+def card_html(card: str, *, links: bool = True) -> str:
+    """HTML of `card`; HTML in it is shown as text. Without `links` it refers to nothing."""
+    markdown = MarkdownIt("commonmark", {"html": False}).enable("table")
+    if not links:
+        markdown.disable(["image", "link", "autolink"])
+    return str(markdown.render(re.sub(r"<!--.*?-->", "", card, flags=re.DOTALL)))
+
+
 def card_page(card: str) -> str:
     """As a page of HTML in the style of the server's own; HTML in `card` is shown as text."""
-    markdown = MarkdownIt("commonmark", {"html": False}).enable("table")
-    shown = re.sub(r"<!--.*?-->", "", card, flags=re.DOTALL)
-    title, _, rest = shown.partition("\n")
+    title, _, rest = card.partition("\n")
     name = html.escape(title.lstrip("# ").strip())
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f'<title>{name}</title><link rel="stylesheet" href="/static/style.css"></head>'
         f'<body><header class="top"><h1>{name}</h1></header>'
-        f'<main lang="en"><section class="card model-card">{markdown.render(rest)}</section></main>'
+        f'<main lang="en"><section class="card model-card">{card_html(rest)}</section></main>'
         "</body></html>"
     )

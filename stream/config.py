@@ -176,6 +176,8 @@ class ServeConfig(StreamConfig):
 class ReplayConfig(StreamConfig):
     consent: Consent = Consent(face=True, voice=True, words=True)
     """What the recorded people agreed to have analysed."""
+    boxes: bool = True
+    """Also write where faces are: a report draws it."""
     outlines: bool = False
     """Also write face outlines."""
     two_sided: bool = True

@@ -1,9 +1,10 @@
 """Analyse recordings: ``python -m stream.replay FILE... --out DIR``.
 
-Writes one JSONL file of records per recording (docs/records.md) and ends with one line of JSON on
-standard output that sums up. Exit code 0: all went well; 1: at least one recording could not be
-read to its end; 2: nothing could be started. An existing result is replaced when its new one is
-complete; an incomplete one keeps the suffix ``.partial``.
+Writes per recording a JSONL file of records (docs/records.md), a report (docs/reports.md) and a
+JSON file about the run, and ends with one line of JSON on standard output that sums up. Exit code
+0: all went well; 1: at least one recording could not be read to its end; 2: nothing could be
+started. An existing result is replaced when its new one is complete; an incomplete one keeps the
+suffix ``.partial``.
 """
 
 from __future__ import annotations
@@ -15,7 +16,6 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
 from pathlib import Path
 from time import perf_counter
 from typing import Any, TextIO
@@ -28,60 +28,12 @@ from stream.analysis import Outcome, analyze_recording, open_recording
 from stream.config import ReplayConfig
 from stream.engines import Engines
 from stream.errors import ConfigError, MediaError, StreamError, run_command
+from stream.outputs import Finished, Outputs
 from stream.records import Record
+from stream.runs import Plan
 from stream.smoothing import BASELINES
+from stream.tally import Tally
 from workers.errors import WorkerError
-
-
-@dataclass(slots=True)
-class Tally:
-    """Counts over all recordings of a run."""
-
-    seconds: float = 0.0
-    windows: int = 0
-    newest: int = -1
-    """Index of the newest window of the recording at hand."""
-    states: int = 0
-    events: int = 0
-    words: int = 0
-    reasons: Counter[str] = field(default_factory=Counter)
-    failed: Counter[str] = field(default_factory=Counter)
-    dropped: Counter[str] = field(default_factory=Counter)
-    results: list[str] = field(default_factory=list)
-    errors: list[dict[str, str | None]] = field(default_factory=list)
-
-    def record(self, record: Record) -> None:
-        if record["type"] == "hello":
-            self.newest = -1
-        elif record["type"] == "state" and record["index"] >= 0:
-            self.states += 1
-            self.windows += record["index"] > self.newest
-            self.newest = max(self.newest, record["index"])
-            self.reasons.update(record["reasons"])
-        elif record["type"] == "event" and not record["smoothed"]:
-            self.events += -1 if record["withdrawn"] else 1
-        elif record["type"] == "transcript":
-            self.words += len(record["words"])
-
-    def summary(self, files: int, wall_s: float, load_s: float) -> dict[str, Any]:
-        return {
-            "files": files,
-            "media_s": round(self.seconds, 3),
-            "wall_s": round(wall_s, 3),
-            "load_s": round(load_s, 3),
-            "real_time_factor": round(self.seconds / wall_s, 2) if wall_s else 0.0,
-            "windows": self.windows,
-            "words": self.words,
-            "events": self.events,
-            "abstained": {
-                reason: round(count / self.states, 4)
-                for reason, count in sorted(self.reasons.items())
-            },
-            "failed": {name: count for name, count in self.failed.items() if count},
-            "dropped": {name: count for name, count in self.dropped.items() if count},
-            "results": self.results,
-            "errors": self.errors,
-        }
 
 
 class Sink:
@@ -106,14 +58,21 @@ class Sink:
 class Replay:
     """Analyses recordings one after the other with one set of engines.
 
-    `load` gives the engines; it is called when the first recording could be opened.
+    `load` gives the engines; it is called when the first recording could be opened. `finish` hears
+    of every recording that was read to its end.
     """
 
     def __init__(
-        self, config: ReplayConfig, load: Callable[[ReplayConfig], Engines], *, paced: bool = False
+        self,
+        config: ReplayConfig,
+        load: Callable[[ReplayConfig], Engines],
+        *,
+        paced: bool = False,
+        finish: Callable[[Finished], None] = lambda _: None,
     ) -> None:
         self.config = config
         self.paced = paced
+        self._finish = finish
         self.tally = Tally()
         self.load_s = 0.0
         self.wall_s = 0.0
@@ -131,7 +90,8 @@ class Replay:
     async def _one(self, path: Path, result: Path) -> None:
         with open_recording(path, self.config) as media:
             engines = self._loaded()
-            sink = Sink(result, self.tally)
+            tally = Tally()
+            sink = Sink(result, tally)
             start = perf_counter()
             outcome: Outcome | None = None
             try:
@@ -147,8 +107,10 @@ class Replay:
             finally:
                 complete = outcome is not None and outcome.error is None
                 written = sink.close(complete=complete)
-                self.wall_s += perf_counter() - start
-        self._account(path, outcome, written)
+                wall_s = perf_counter() - start
+                self.wall_s += wall_s
+                self.tally.add(tally)
+        self._account(path, tally, outcome, written, wall_s)
 
     def _loaded(self) -> Engines:
         if self._engines is None:
@@ -157,10 +119,13 @@ class Replay:
             self.load_s = perf_counter() - start
         return self._engines
 
-    def _account(self, path: Path, outcome: Outcome, written: Path) -> None:
-        self.tally.seconds += outcome.seconds
-        self.tally.failed += outcome.failed
-        self.tally.dropped += outcome.dropped
+    def _account(
+        self, path: Path, tally: Tally, outcome: Outcome, written: Path, wall_s: float
+    ) -> None:
+        for counts in (tally, self.tally):
+            counts.seconds += outcome.seconds
+            counts.failed += outcome.failed
+            counts.dropped += outcome.dropped
         for warning in outcome.warnings:
             print(f"warning: {path}: {warning}", file=sys.stderr)
         for stage, count in outcome.failed.items():
@@ -168,6 +133,7 @@ class Replay:
                 print(f"warning: {path}: {stage} failed on {count} items", file=sys.stderr)
         if outcome.error is None:
             self.tally.results.append(str(written))
+            self._finish(Finished(path, written, tally.figures(wall_s), outcome.warnings))
         else:
             self._failed(path, outcome.error, written)
 
@@ -203,7 +169,8 @@ def targets(paths: Sequence[Path], folder: Path) -> list[tuple[Path, Path]]:
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        prog="python -m stream.replay", description="Analyse recordings; one JSONL file each."
+        prog="python -m stream.replay",
+        description="Analyse recordings: records and a report of each.",
     )
     parser.add_argument("files", nargs="+", type=Path, metavar="FILE", help="recordings")
     parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder of results")
@@ -212,6 +179,8 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--baseline", choices=BASELINES, help="a filter without the model's variance, to compare"
     )
     parser.add_argument("--paced", action="store_true", help="in real time, as a call would be")
+    parser.add_argument("--no-report", action="store_true", help="records only")
+    parser.add_argument("--embed", action="store_true", help="put the recording into its report")
     parser.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", help="e.g. --set window.hop=0.5"
     )
@@ -239,7 +208,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             opened.callback(engines.close)
             return engines
 
-        replay = Replay(config, load, paced=options.paced)
+        plan = Plan.of(config, paced=options.paced)
+        outputs = Outputs(plan, report=not options.no_report, embed=options.embed)
+        replay = Replay(config, load, paced=options.paced, finish=outputs)
         try:
             asyncio.run(replay.run(targets(options.files, folder)))
         except OSError as error:

@@ -50,7 +50,9 @@ CONFINED = {
     "matplotlib": ["lddu_model/*.py"],
     "mediapipe": ["workers/face_process.py"],
     "onnxruntime": ["workers/text.py"],
+    "pandas": ["stream/frames.py"],
     "prometheus_client": ["stream/metrics.py"],
+    "pyarrow": ["stream/exports/parquet.py"],
     "scipy": ["lddu_model/*.py"],
     "sklearn": ["lddu_model/*.py"],
     "tensorboardX": ["lddu_model/curves.py"],
@@ -148,9 +150,10 @@ def test_a_forbidden_import_is_found(place: str, source: str) -> None:
 
 
 def declared(*, dev: bool) -> set[str]:
-    """Distributions that pyproject.toml names, normalised."""
+    """Distributions that pyproject.toml names, normalised; `export` is for users, too."""
     project = tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    needs = project["dependencies"] + (project["optional-dependencies"]["dev"] if dev else [])
+    extras = project["optional-dependencies"]
+    needs = project["dependencies"] + extras["export"] + (extras["dev"] if dev else [])
     return {canonical(re.split(r"[<>=!~ ;\[]", need, maxsplit=1)[0]) for need in needs}
 
 

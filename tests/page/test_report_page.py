@@ -1,0 +1,185 @@
+"""The report as its readers have it: a file opened in Chromium, without any network."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, Page
+
+from stream.columns import gather
+from stream.report.build import material_of, write_report
+from tests import recordings
+from tests.browser import open_page, wait_until
+from tests.made_records import made_records
+from tests.page.steps import DESKTOP, NEEDS_BROWSER, PHONE
+
+pytestmark = NEEDS_BROWSER
+
+PEOPLE = ("p1.1", "p1.2", "p1.3")
+SECONDS = 40.0
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Of three people, with a recording beside it."""
+    folder = tmp_path_factory.mktemp("report")
+    video = folder / "media/made.webm"
+    video.parent.mkdir()
+    recordings.write(video, audio="libopus", video="libvpx", seconds=SECONDS, fps=10)
+    columns = gather(made_records(SECONDS, PEOPLE, seed=3))
+    return write_report(material_of(columns, None, recording=video), folder / "report.html")
+
+
+@contextmanager
+def opened(browser: Browser, report: Path, **options: Any) -> Iterator[Page]:
+    """The report, offline; it may ask for its own files only."""
+    asked: list[str] = []
+    chosen = {"viewport": DESKTOP, "offline": True, "reduced_motion": "reduce", **options}
+    with open_page(browser, "about:blank", **chosen) as page:
+        page.on("request", lambda request: asked.append(request.url))
+        page.goto(report.as_uri())
+        page.wait_for_selector("html[data-ready]")
+        yield page
+    allowed = (report.parent.as_uri(), "data:", "blob:")
+    assert asked and all(url.startswith(allowed) for url in asked), asked
+
+
+@pytest.fixture
+def page(browser: Browser, report: Path) -> Iterator[Page]:
+    with opened(browser, report) as running:
+        wait_until(running, lambda: ready(running), "the recording")
+        yield running
+
+
+def ready(page: Page) -> bool:
+    return bool(page.evaluate("document.getElementById('video').readyState >= 2"))
+
+
+def video_time(page: Page) -> float:
+    return float(page.evaluate("document.getElementById('video').currentTime"))
+
+
+def text(page: Page, selector: str) -> str:
+    return page.locator(selector).inner_text()
+
+
+def inked(page: Page, selector: str) -> int:
+    """Number of different colours in a canvas."""
+    found: int = page.evaluate(
+        """selector => {
+          const canvas = document.querySelector(selector);
+          const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+          return new Set(new Uint32Array(data.buffer)).size;
+        }""",
+        selector,
+    )
+    return found
+
+
+def test_scrubbing_takes_picture_overlay_transcript_and_values_along(page: Page) -> None:
+    assert "guesses about expression" in text(page, ".notice")
+    assert page.locator("#lanes .person").count() == 3
+    lane = page.locator("#lanes canvas").first
+    lane.scroll_into_view_if_needed()
+    box = lane.bounding_box()
+    assert box
+    said = float(page.locator(".seg").nth(6).get_attribute("data-t") or 0) + 1.0
+    page.mouse.move(box["x"] + box["width"] * 0.1, box["y"] + 20)
+    page.mouse.down()
+    for t in (said - 5, said + 5, said):
+        page.mouse.move(box["x"] + box["width"] * t / SECONDS, box["y"] + 20)
+    page.mouse.up()
+    wait_until(page, lambda: abs(video_time(page) - said) < 0.15, "the picture")
+    assert abs(float(text(page, "#clock").removeprefix("0:")) - said) < 0.3
+    assert "p1.1" in text(page, "#readout") and "happy" in text(page, "#readout")
+    assert page.locator(".seg.here").count() == 1
+    assert "%" in page.locator("#lanes .names").first.inner_text()
+    assert any(each in text(page, "#now") for each in ("Looks like", "Not sure"))
+    wait_until(page, lambda: inked(page, "#overlay") > 3, "labels on the picture")
+    page.get_by_label("Labels on the picture").uncheck()
+    assert inked(page, "#overlay") == 1
+    assert inked(page, "#lanes canvas") > 10 and inked(page, "#overview canvas") > 2
+
+
+def test_transcript_moments_and_keys_jump(page: Page) -> None:
+    segment = page.locator(".seg").nth(5)
+    at = float(segment.get_attribute("data-t") or 0)
+    segment.click()
+    wait_until(page, lambda: abs(video_time(page) - at) < 0.1, "the segment's time")
+    assert "here" in (segment.get_attribute("class") or "")
+    link = page.locator("#moments a.jump").first
+    link.click()
+    moment = float(link.get_attribute("data-t") or 0)
+    wait_until(page, lambda: abs(video_time(page) - moment) < 0.1, "the event's time")
+    page.keyboard.press("Home")  # a link has the focus: it is left alone
+    page.locator("#overview").focus()
+    page.keyboard.press("Home")
+    wait_until(page, lambda: video_time(page) < 0.05, "the beginning")
+    for key, t in (("ArrowRight", 1.0), ("Shift+ArrowRight", 11.0), (",", 10.9)):
+        page.keyboard.press(key)
+        wait_until(page, lambda t=t: abs(video_time(page) - t) < 0.05, key)  # type: ignore[misc]
+    page.keyboard.press("n")
+    wait_until(page, lambda: video_time(page) > 10.95, "the next moment")
+    assert page.locator("#overview").get_attribute("aria-valuenow") == f"{video_time(page):.1f}"
+    page.keyboard.press("?")
+    assert page.get_by_role("dialog").is_visible()
+    page.keyboard.press("Escape")
+
+
+def test_playing_moves_on_and_zooming_follows(page: Page) -> None:
+    for _ in range(4):
+        page.get_by_role("button", name="Zoom in").click()
+    wide = page.locator("#overview .window").bounding_box()
+    whole = page.locator("#overview").bounding_box()
+    assert wide and whole and wide["width"] < whole["width"] / 8
+    page.get_by_role("button", name="Play", exact=True).click()
+    wait_until(page, lambda: video_time(page) > 1.0, "playing")
+    page.get_by_role("button", name="Pause").click()
+    page.locator("#overview").focus()
+    page.keyboard.press("End")
+    wait_until(page, lambda: video_time(page) > SECONDS - 1, "the end")
+    moved = page.locator("#overview .window").bounding_box()
+    assert moved and moved["x"] + moved["width"] > whole["x"] + whole["width"] - 5
+    as_live = inked(page, "#overview canvas")
+    page.get_by_label("By the whole recording").uncheck()
+    page.get_by_role("button", name="All").click()
+    assert as_live > 1
+
+
+@pytest.mark.parametrize("dark", [False, True])
+def test_axe_finds_nothing_serious(browser: Browser, report: Path, dark: bool) -> None:
+    scheme = "dark" if dark else "light"
+    with opened(browser, report, viewport=PHONE, color_scheme=scheme) as page:
+        assert page.evaluate("document.documentElement.dataset.theme") == scheme
+        assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+        notice = page.locator(".notice")
+        page.evaluate("window.scrollTo(0, document.body.scrollHeight)")
+        assert notice.is_visible()
+        box = notice.bounding_box()
+        assert box and 0 <= box["y"] < 200, "the notice stays in view"
+        found = Axe().run(page).response["violations"]
+        serious = [each for each in found if each["impact"] in ("serious", "critical")]
+        assert not serious, [(each["id"], each["nodes"][0]["html"]) for each in serious]
+
+
+def test_without_its_recording_the_report_still_moves(
+    browser: Browser, report: Path, tmp_path: Path
+) -> None:
+    alone = tmp_path / "alone.html"
+    alone.write_text(report.read_text(encoding="utf-8"), encoding="utf-8")
+    with opened(browser, alone) as page:
+        wait_until(page, lambda: page.locator("#missing").is_visible(), "the message")
+        assert "could not open made.webm" in text(page, "#missing-text")
+        page.locator(".seg").nth(3).click()
+        assert text(page, "#clock") != "0:00.0"
+        page.get_by_role("button", name="Play", exact=True).click()
+        before = text(page, "#clock")
+        wait_until(page, lambda: text(page, "#clock") != before, "the clock")
+        page.set_input_files("#choose", report.parent / "media/made.webm")
+        wait_until(page, lambda: ready(page), "the chosen recording")
+        assert page.locator("#missing").is_hidden()
