@@ -74,6 +74,7 @@ def build(
     app.router.add_get("/", server.page)
     app.router.add_get("/notice", server.notice)
     app.router.add_get("/card", server.card)
+    app.router.add_get("/obs", server.obs)
     app.router.add_static("/static", WEB)
     app.router.add_get("/api/config", server.config)
     app.router.add_post("/api/offer", server.offer)
@@ -123,6 +124,10 @@ class Server:
         if request.query.get("part") == "limits":
             card = limits(card)
         return web.Response(text=card_page(card), content_type="text/html")
+
+    async def obs(self, _: web.Request) -> web.FileResponse:
+        """The transparent page for browser sources of OBS."""
+        return web.FileResponse(WEB / "obs.html")
 
     async def config(self, request: web.Request) -> web.Response:
         self._gate.admit(request.headers.get("Authorization"))

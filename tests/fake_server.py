@@ -14,6 +14,8 @@ from aiohttp import web
 from aiortc import RTCPeerConnection, RTCSessionDescription
 
 import stream
+from stream.card import card_page, limits, read_card
+from stream.engines import SHIPPED_CHECKPOINT
 
 T = TypeVar("T")
 WEB = Path(stream.__file__).parent / "web"
@@ -29,6 +31,10 @@ CONFIG: dict[str, Any] = {
     "window_s": 3.0,
     "hop_s": 0.25,
     "modalities": ["face", "voice", "words"],
+    "record": None,
+    "group": None,
+    "smoothing": {"default": "hmm", "choices": ["hmm", "ema", "raw"]},
+    "max_sensitivity": 2.0,
 }
 HELLO = {
     "type": "hello",
@@ -115,6 +121,8 @@ class FakeServer:
         """What came as Authorization with requests for settings and with offers."""
         self.deleted: list[str] = []
         self.withdrawn: list[str] = []
+        self.settings: list[dict[str, Any]] = []
+        """Changes that the page asked for."""
         self.sockets: list[web.WebSocketResponse] = []
         self.url = ""
         self._peers: list[RTCPeerConnection] = []
@@ -151,10 +159,13 @@ class FakeServer:
     async def _start(self) -> None:
         app = web.Application()
         app.router.add_get("/", self._page)
+        app.router.add_get("/obs", self._obs)
+        app.router.add_get("/card", self._card)
         app.router.add_get("/static/{name:.+}", self._static)
         app.router.add_get("/api/config", self._config)
         app.router.add_post("/api/offer", self._offer)
         app.router.add_delete("/api/sessions/{id}", self._delete)
+        app.router.add_patch("/api/sessions/{id}/settings", self._settings)
         app.router.add_post("/api/sessions/{id}/withdraw", self._withdraw)
         app.router.add_get("/api/sessions/{id}/events", self._events)
         app.router.add_get("/healthz", self._health)
@@ -186,6 +197,14 @@ class FakeServer:
 
     async def _page(self, _request: web.Request) -> web.FileResponse:
         return web.FileResponse(WEB / "index.html", headers=HEADERS)
+
+    async def _obs(self, _request: web.Request) -> web.FileResponse:
+        return web.FileResponse(WEB / "obs.html", headers=HEADERS)
+
+    async def _card(self, request: web.Request) -> web.Response:
+        card = read_card(SHIPPED_CHECKPOINT)
+        card = limits(card) if request.query.get("part") == "limits" else card
+        return web.Response(text=card_page(card), content_type="text/html", headers=HEADERS)
 
     async def _static(self, request: web.Request) -> web.FileResponse:
         return web.FileResponse(WEB / request.match_info["name"], headers=HEADERS)
@@ -234,6 +253,11 @@ class FakeServer:
         assert request.headers["Authorization"] == "Bearer k1"
         self.deleted.append(request.match_info["id"])
         return web.Response(status=204)
+
+    async def _settings(self, request: web.Request) -> web.Response:
+        assert request.headers["Authorization"] == "Bearer k1"
+        self.settings.append(await request.json())
+        return web.json_response(self.settings[-1])
 
     async def _withdraw(self, request: web.Request) -> web.Response:
         assert request.headers["Authorization"] == "Bearer k1"

@@ -1,17 +1,28 @@
 // The page in order: what will happen and consent, then camera and microphone, then the session.
 
 import { Connection, erase, openMedia, request } from "./connection.js";
+import { byId } from "./dom.js";
+import { Floating } from "./floating.js";
+import { showLimits } from "./limits.js";
 import { inPage, otherSchema, Problem } from "./problems.js";
 import { SCHEMA, Session } from "./session.js";
+import { Settings } from "./settings.js";
+import { SettingsPanel } from "./settings_panel.js";
+import { Surface } from "./surface.js";
 import { LANGUAGES, T, labelText, useLanguage } from "./texts.js";
+import { View } from "./view.js";
 import { purposeText, receiptText, recordText, storedText, whereText } from "./words.js";
 
-const byId = (id) => document.getElementById(id);
 const form = byId("consent");
+const CONSENTS = ["face", "voice", "words", "record", "group"];
+const settings = new Settings();
 
 let config = null;
 let session = null;
+let view = null;
 let connection = null;
+let floating = null;
+let panel = null;
 let recorded = null; // session and key of the last one, if it was recorded
 
 Object.defineProperty(window, "ldduStats", { get: () => session?.stats.snapshot() ?? null });
@@ -19,7 +30,7 @@ Object.defineProperty(window, "ldduStats", { get: () => session?.stats.snapshot(
 /** Show one of the three parts and bring the keyboard to its heading. */
 function show(part) {
   for (const id of ["problem", "start", "live"]) byId(id).hidden = id !== part;
-  byId("stop").hidden = byId("withdraw").hidden = part !== "live";
+  byId("stop").hidden = byId("withdraw").hidden = byId("tools").hidden = part !== "live";
   if (part !== "start") byId("receipt").hidden = true;
   byId("recorded").hidden = part !== "start" || !recorded;
   byId("notice").textContent = part === "live" ? T.page.notice : "";
@@ -29,9 +40,12 @@ function show(part) {
 
 function end() {
   recorded = session?.recorded && connection ? { session: connection.session, key: connection.key } : recorded;
+  floating?.close();
+  for (const dialog of document.querySelectorAll("dialog[open]")) dialog.close();
   connection?.close();
   session?.close();
-  connection = null;
+  view?.close();
+  session = view = connection = null;
   for (const track of byId("video").srcObject?.getTracks() ?? []) track.stop();
   byId("video").srcObject = null;
 }
@@ -53,8 +67,10 @@ async function introduce() {
     fail(error);
     return;
   }
+  panel ??= new SettingsPanel(byId("settings"), settings, config);
   tellStart();
   byId("recording").hidden = !config.record;
+  byId("grouping").hidden = !config.group;
   for (const name of ["face", "voice", "words"]) form.elements[name].closest("label").hidden = !config.modalities.includes(name);
   byId("begin").disabled = false;
   show("start");
@@ -69,44 +85,98 @@ function tellStart() {
   byId("record-what").textContent = config.record ? recordText(config.record) : "";
 }
 
-function speak(code) {
-  useLanguage(code);
-  if (config) tellStart();
-  session?.retell();
-}
-
 async function begin(consent) {
   const stream = await openMedia(consent, config.video);
   byId("video").srcObject = stream;
   show("live");
-  const elements = { canvas: byId("outline"), video: byId("video") };
-  session = new Session(config, consent, elements, fail);
+  view = new View(config, consent);
+  session = new Session(config, { view, video: byId("video"), mirrored: true }, fail);
+  session.surfaces.add(new Surface(byId("outline"), { video: byId("video"), show: painted }));
+  for (const name of ["lock", "view"]) apply(name);
+  tellPause();
   const current = session;
   connection = new Connection(stream, config, {
-    record: (record) => current.take(record),
+    record: (record) => {
+      current.take(record);
+      if (record.type === "settings" && current === session) tellPause();
+    },
     interrupted: (now) => { current.interrupted = now; },
     lost: fail,
   });
-  await connection.open(consent);
+  await connection.open(consent, settings.forServer(config));
 }
 
-form.addEventListener("submit", async (event) => {
-  event.preventDefault();
-  const agreed = (name) => form.elements[name].checked;
-  const consent = { version: config.consent_version, face: agreed("face"), voice: agreed("voice"), words: agreed("words"), record: agreed("record") };
-  const none = !(consent.face || consent.voice || consent.words);
-  byId("consent-error").textContent = none ? T.start.nothing : "";
-  if (none) return;
-  byId("begin").disabled = true;
-  await begin(consent).catch(fail);
-  byId("begin").disabled = false;
-});
+/** What is painted on pictures. */
+function painted() {
+  return { outline: settings.get("outline"), labels: settings.get("labels"), captions: settings.get("subtitles"), timeline: false, notice: false };
+}
 
-byId("stop").addEventListener("click", () => {
-  end();
-  form.reset();
-  show("start");
-});
+// --- while it runs ---
+
+/** Nothing leaves the camera and microphone any more, and the server drops what is on its way. */
+async function pause() {
+  const on = !session.paused;
+  session.paused = on;
+  for (const track of byId("video").srcObject.getTracks()) track.enabled = !on;
+  tellPause();
+  session.wake();
+  await connection.set({ paused: on }).catch(fail);
+}
+
+function tellPause() {
+  byId("pause").textContent = session.paused ? T.page.resume : T.page.pause;
+  view.tellNotice(session.paused);
+  floating?.tell(session.paused);
+}
+
+async function float() {
+  if (floating) {
+    floating.close();
+    return;
+  }
+  floating = new Floating(session, {
+    pause,
+    notice: () => byId("notice").textContent,
+    show: () => ({ labels: true, captions: settings.get("subtitles"), timeline: settings.get("timeline") }),
+    closed: () => {
+      floating = null;
+      byId("float").ariaPressed = "false";
+    },
+  });
+  byId("float").ariaPressed = "true";
+  await floating.open().catch((error) => {
+    floating?.close();
+    throw error;
+  });
+}
+
+/** Let a setting have its effect on this page, and on the server. */
+function apply(name) {
+  if (name === "language") useSettingsLanguage();
+  if (name === "theme") document.documentElement.dataset.theme = settings.get("theme");
+  if (["table", "captions", "timeline", "events"].includes(name)) byId(`part-${name}`).hidden = !settings.get(name);
+  if (name === "view") byId("part-group").hidden = settings.get("view") !== "group";
+  if (name === "view") byId("live").dataset.view = settings.get("view");
+  if (name === "lock") session?.frames.lock(settings.get("lock"));
+  if (["smoothing", "sensitivity"].includes(name)) connection?.set(settings.forServer(config)).catch(fail);
+  session?.wake();
+}
+
+function useSettingsLanguage() {
+  useLanguage(settings.get("language"));
+  byId("language").value = T.code;
+  if (config) tellStart();
+  if (!session) return;
+  session.retell();
+  tellPause();
+  if (byId("settings").open) panel.draw();
+}
+
+function linkForOthers() {
+  if (!connection?.session) return "";
+  return new URL(`/obs#session=${encodeURIComponent(connection.session)}&key=${encodeURIComponent(connection.key)}`, location.href).href;
+}
+
 async function showReceipt(receipt) {
   try {
     const given = await receipt;
@@ -120,19 +190,42 @@ async function showReceipt(receipt) {
   }
 }
 
-byId("withdraw").addEventListener("click", () => {
-  const receipt = connection.withdraw();
+function stop() {
   end();
   form.reset();
+}
+
+form.addEventListener("submit", async (event) => {
+  event.preventDefault();
+  const agreed = Object.fromEntries(CONSENTS.map((name) => [name, form.elements[name].checked]));
+  const none = !(agreed.face || agreed.voice || agreed.words);
+  byId("consent-error").textContent = none ? T.start.nothing : "";
+  if (none) return;
+  byId("begin").disabled = true;
+  await begin({ version: config.consent_version, ...agreed }).catch(fail);
+  byId("begin").disabled = false;
+});
+byId("stop").addEventListener("click", () => {
+  stop();
+  show("start");
+});
+byId("withdraw").addEventListener("click", () => {
+  const receipt = connection.withdraw();
+  stop();
   showReceipt(receipt);
 });
 byId("erase").addEventListener("click", () => showReceipt(erase(recorded)));
 byId("retry").addEventListener("click", introduce);
+byId("pause").addEventListener("click", pause);
+byId("float").addEventListener("click", () => float().catch(fail));
+byId("show-limits").addEventListener("click", showLimits);
+byId("limits-close").addEventListener("click", () => byId("limits").close());
+byId("show-settings").addEventListener("click", () => panel.open(linkForOthers()));
 addEventListener("pagehide", end);
 
 for (const { code, language } of Object.values(LANGUAGES)) byId("language").add(new Option(language, code));
-byId("language").addEventListener("change", () => speak(byId("language").value));
-speak();
-byId("language").value = T.code;
+byId("language").addEventListener("change", () => settings.set("language", byId("language").value));
+settings.addEventListener("change", (event) => apply(event.detail));
+for (const name of ["language", "theme", "table", "captions", "timeline", "events"]) apply(name);
 
 introduce();

@@ -68,12 +68,23 @@ export class Connection {
     }
   }
 
-  async open(consent) {
+  /** @param {object} settings those that the server must know from the beginning */
+  async open(consent, settings = {}) {
     try {
-      await this.#negotiate(consent);
+      await this.#negotiate(consent, settings);
     } catch (error) {
       if (!this.closed) throw error;
     }
+  }
+
+  /** Change settings of the running session; see "Settings of a call" in docs/serving.md. */
+  async set(change) {
+    if (!this.session) return;
+    await request(`/api/sessions/${encodeURIComponent(this.session)}/settings`, {
+      method: "PATCH",
+      headers: { "Content-Type": "application/json", ...bearer(this.key) },
+      body: JSON.stringify(change),
+    });
   }
 
   /** End the session here and on the server. */
@@ -103,14 +114,14 @@ export class Connection {
     }
   }
 
-  async #negotiate(consent) {
+  async #negotiate(consent, settings) {
     await this.peer.setLocalDescription();
     await this.#gathered();
     const { type, sdp } = this.peer.localDescription;
     const answer = await request("/api/offer", {
       method: "POST",
       headers: { "Content-Type": "application/json" },
-      body: JSON.stringify({ type, sdp, purpose: this.config.purpose, consent }),
+      body: JSON.stringify({ type, sdp, purpose: this.config.purpose, consent, settings }),
     });
     this.session = answer.session;
     this.key = answer.key;

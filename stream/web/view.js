@@ -1,26 +1,16 @@
 // The estimates, the captions and what screen readers are told. Elements are made once; drawing
 // only changes their text and positions.
 
+import { byId, make, setText } from "./dom.js";
 import { Events } from "./events.js";
 import { percent } from "./format.js";
+import { Group } from "./group.js";
 import { LANGUAGES, labelText, T } from "./texts.js";
+import { Timelines } from "./timelines.js";
 import { recordingText, statusText, verdict } from "./words.js";
 
 const CAPTION_LINES = 20;
 const ANNOUNCE_MS = 4000;
-
-const byId = (id) => document.getElementById(id);
-
-function setText(element, text) {
-  if (element.textContent !== text) element.textContent = text;
-}
-
-function make(tag, className, parent) {
-  const element = document.createElement(tag);
-  if (className) element.className = className;
-  parent.append(element);
-  return element;
-}
 
 class Row {
   constructor(name, table) {
@@ -61,9 +51,16 @@ export class View {
     this.long = "";
     this.recorded = null;
     this.busy = "full";
+    this.people = null;
+    this.focus = null; // the person whose estimates are in the table
     byId("labels").replaceChildren();
     byId("captions").replaceChildren();
     this.events = new Events(byId("events"));
+    this.lines = new Timelines(byId("people"), (id) => {
+      this.focus = id;
+      this.estimates(this.people, this.reason);
+    });
+    this.together = new Group(config.labels);
     byId("no-camera").hidden = consent.face;
     byId("no-words").hidden = consent.words;
     this.rows = new Map(config.labels.map((name) => [name, new Row(name, byId("labels"))]));
@@ -71,16 +68,44 @@ export class View {
     this.latency(null, null);
   }
 
-  /** Draw a state record; `reason` is one of the page's own and replaces it where set. */
-  estimates(state, reason) {
-    const shown = reason ? { labels: {}, reason } : state;
-    for (const [name, row] of this.rows) row.draw(shown.labels?.[name]);
-    const said = verdict(shown, this.config);
+  close() {
+    this.together.close();
+  }
+
+  begin({ notice }, people) {
+    this.people = people;
+    this.notice(notice);
+    byId("people").dataset.many = people.many;
+  }
+
+  /** Draw what holds of everybody; `reason` is one of the page's own and replaces it where set. */
+  estimates(people, reason) {
+    this.people = people;
+    this.reason = reason;
+    const now = Math.max(0, ...[...people.persons.values()].map((person) => person.state?.t ?? 0));
+    const shown = (person) => (reason ? { labels: {}, reason } : person?.state ?? { labels: {}, reason: "warming_up" });
+    const present = people.list(now);
+    if (!present.some((person) => person.id === this.focus)) this.focus = present[0]?.id ?? null;
+    const focus = people.get(this.focus);
+    this.lines.tell(people, now, (person) => verdict(shown(person), this.config).text, this.focus);
+    this.#table(shown(focus), focus && people.many ? people.name(focus.id) : "");
+    if (!reason && focus?.state) byId("distrust").hidden = focus.state.variance_trusted !== false;
+  }
+
+  #table(state, who) {
+    for (const [name, row] of this.rows) row.draw(state.labels?.[name]);
+    const said = verdict(state, this.config);
     byId("verdict").dataset.kind = said.kind;
+    setText(byId("verdict-who"), who);
     setText(byId("verdict-text"), said.text);
     setText(byId("verdict-reason"), said.reason);
-    if (!reason && state) byId("distrust").hidden = state.variance_trusted !== false;
-    this.pending = said.kind === "unsure" ? `${said.text}. ${said.reason}` : said.text;
+    const told = said.kind === "unsure" ? `${said.text}. ${said.reason}` : said.text;
+    this.pending = who ? T.people.strip(who, told) : told;
+  }
+
+  /** Timelines go on while time does. */
+  timelines(people, now) {
+    this.lines.draw(people.many, now);
   }
 
   /** Tell screen readers of a change, but not more often than they can read it out. */
@@ -97,33 +122,46 @@ export class View {
     setText(byId("notice-long"), text && text !== LANGUAGES.en.page.noticeLong ? text : T.page.noticeLong);
   }
 
-  /** The short notice says whether a record is kept. */
+  /** The short notice says whether a record is kept, and whether anything is analysed at all. */
   recording(record) {
     this.recorded = record;
-    const busy = T.load[this.busy] ?? "";
-    setText(byId("notice"), T.page.notice + (record ? recordingText(record) : "") + busy);
+    this.tellNotice(this.paused);
   }
 
   /** The short notice also says where the server cannot analyse everything. */
   load(record) {
     this.busy = record.load;
-    this.recording(this.recorded);
+    this.tellNotice(this.paused);
+  }
+
+  tellNotice(paused) {
+    this.paused = paused;
+    const running = T.page.notice + (this.recorded ? recordingText(this.recorded) : "") + (T.load[this.busy] ?? "");
+    setText(byId("notice"), paused ? T.page.pausedNotice : running);
   }
 
   /** Tell everything that stays in the language of the page. */
   retell() {
     this.notice(this.long);
-    this.recording(this.recorded);
+    this.tellNotice(this.paused);
     this.events.draw();
+    this.together.draw();
   }
 
-  event(record) {
-    this.events.take(record);
+  event(record, person) {
+    this.events.take(record, this.people.many ? this.people.name(person.id) : "");
   }
 
-  caption(text) {
+  group(record) {
+    this.together.take(record);
+  }
+
+  /** A transcript record; `line` is its text with the speaker where there may be several. */
+  caption(record, line) {
     const box = byId("captions");
-    make("p", "", box).textContent = text;
+    const text = make("p", "", box);
+    text.textContent = line;
+    if (record.overlap) text.append(" ", T.live.overlap);
     while (box.childElementCount > CAPTION_LINES) box.firstElementChild.remove();
     box.scrollTop = box.scrollHeight;
   }

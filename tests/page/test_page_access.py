@@ -41,7 +41,11 @@ def test_everything_can_be_done_by_keyboard(page: Page, server: FakeServer) -> N
     page.keyboard.press("Tab")
     expect(page.get_by_role("log", name="Captions")).to_be_focused()
     page.keyboard.press("Shift+Tab")
-    expect(page.get_by_role("button", name="Stop")).to_be_focused()
+    controls = ("Stop", "Withdraw and erase", "Settings", "Limits", "Float", "Pause")
+    for name in controls:
+        expect(page.get_by_role("button", name=name)).to_be_focused()
+        page.keyboard.press("Shift+Tab")
+    page.get_by_role("button", name="Stop").focus()
     page.keyboard.press("Enter")
     expect(page.get_by_role("heading", name="Before anything starts")).to_be_focused()
     wait_until(page, lambda: server.deleted == ["s1"], "DELETE of the session")
@@ -85,11 +89,12 @@ def test_screen_readers_find_names_headings_and_landmarks(page: Page, server: Fa
             (2, "Your picture"),
             (2, "What it looks like"),
             (2, "Captions"),
+            (2, "The last two minutes"),
             (3, "Lately"),
         ]
     )
     regions = [name for role, name, _ in nodes if role == "region"]
-    assert regions == ["Your picture", "What it looks like", "Captions"]
+    assert regions == ["Your picture", "What it looks like", "Captions", "The last two minutes"]
     live = {p["live"] for _, _, p in nodes if p.get("live")}
     assert live == {"polite"}
     assert [name for role, name, _ in nodes if role == "rowheader"] == list(LABELS)
@@ -117,7 +122,7 @@ def test_screen_readers_are_not_flooded(page: Page, server: FakeServer) -> None:
 def test_nothing_jumps_and_nothing_is_cut_off(
     visit: OpenPage, server: FakeServer, viewport: dict[str, int]
 ) -> None:
-    places = """() => [...document.querySelectorAll("#live section, tr, #verdict, #captions")]
+    places = """() => [...document.querySelectorAll("#live section, tr, #verdict, #captions, #people")]
       .map((e) => { const r = e.getBoundingClientRect(); return [r.x, r.y, r.width, r.height]; })"""
     with visit(viewport=viewport) as page:
         fits = "document.documentElement.scrollWidth <= innerWidth"

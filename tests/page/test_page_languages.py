@@ -29,7 +29,7 @@ def test_german_is_chosen_by_the_browser_and_can_be_changed(
     with visit(locale="de-AT") as page:
         assert page.evaluate("document.documentElement.lang") == "de"
         expect(page.get_by_role("heading", name="Bevor etwas beginnt")).to_be_focused()
-        expect(page.locator("#start-what")).to_contain_text("froh, traurig, Ärger, Überraschung")
+        expect(page.locator("#start-what")).to_contain_text("Freude, Trauer, Ärger, Überraschung")
         for kind in ("Gesicht", "Stimme", "Worte"):
             page.get_by_role("checkbox", name=kind).first.check()
         page.get_by_role("button", name="Zustimmen und beginnen").click()
@@ -37,9 +37,9 @@ def test_german_is_chosen_by_the_browser_and_can_be_changed(
         server.send(HELLO)
         server.send(state(0, happy="active", fear="unsure"), event("onset", "happy", 61.0, 61.0))
         count(page, "event", 1)
-        assert verdict(page) == "Sieht aus nach: froh\nUnsicher bei Angst."
-        assert row(page, "froh") == "froh 82 % 75 bis 91 ● aktiv"
-        expect(page.locator("#events li")).to_have_text(["froh seit 1:01"])
+        assert verdict(page) == "Sieht aus nach: Freude\nUnsicher bei Angst."
+        assert row(page, "Freude") == "Freude 82 % 75 bis 91 ● aktiv"
+        expect(page.locator("#events li")).to_have_text(["Freude seit 1:01"])
         expect(page.locator("#notice")).to_have_text("Emotionen werden geschätzt")
         page.evaluate(
             "const s = document.getElementById('language'); s.value = 'en';"
