@@ -122,8 +122,9 @@ def test_screen_readers_are_not_flooded(page: Page, server: FakeServer) -> None:
 def test_nothing_jumps_and_nothing_is_cut_off(
     visit: OpenPage, server: FakeServer, viewport: dict[str, int]
 ) -> None:
-    places = """() => [...document.querySelectorAll("#live section, tr, #verdict, #captions, #people")]
-      .map((e) => { const r = e.getBoundingClientRect(); return [r.x, r.y, r.width, r.height]; })"""
+    places = """() => [...document.querySelectorAll(
+      "#live section, tr, #verdict, #captions, #people"
+    )].map((e) => { const r = e.getBoundingClientRect(); return [r.x, r.y, r.width, r.height]; })"""
     with visit(viewport=viewport) as page:
         fits = "document.documentElement.scrollWidth <= innerWidth"
         assert page.evaluate(fits)
