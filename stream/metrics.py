@@ -145,6 +145,7 @@ class _Calls(Collector):
     def collect(self) -> Iterator[Metric]:
         total, running = self._metrics.total()
         yield GaugeMetricFamily("lddu_calls", "Running calls", value=running)
+        yield GaugeMetricFamily("lddu_tasks", "Tasks of the event loop", value=_tasks())
         yield GaugeMetricFamily(
             "lddu_event_loop_stall_max_seconds",
             "Longest stall of the event loop since the start",
@@ -189,6 +190,13 @@ class _Calls(Collector):
             for what, n in counts.items():
                 received.add_metric([track, what], n)
         yield received
+
+
+def _tasks() -> int:
+    try:
+        return len(asyncio.all_tasks())
+    except RuntimeError:  # read from outside the event loop
+        return 0
 
 
 def _boxes(boxes: Mapping[str, Account]) -> Iterator[Metric]:

@@ -113,7 +113,7 @@ class Overload:
 
     def admit(self, calls: Sequence[Call]) -> Load:
         """How much of a new call is analysed at first. Raises ``BusyError``."""
-        why = self._too_much(calls) if calls else None
+        why = self._too_much(calls) if calls and self._config.admit else None
         if why is not None:
             self._metrics.refused[why[0]] += 1
             raise BusyError(

@@ -71,6 +71,8 @@ class LimitsConfig(Section):
 class OverloadConfig(Section):
     """When the server has too much to do; see ``stream.overload``."""
 
+    admit: bool = True
+    """No call begins where there is no room for it."""
     degrade: bool = True
     """Calls that cannot be kept up with are analysed with less."""
     max_cpu: Annotated[float, Field(gt=0.0, le=1.0)] = 0.9

@@ -19,6 +19,10 @@ from benchmarks.chaos.journal import Journal, Result, machine, open_journal, wri
 
 FAULTS = {
     "truncation": "recordings that were cut off, at many points each",
+    "overload": "more calls at once than the server can carry",
+    "cycles": "many calls, one after the other",
+    "soak": "a few calls for a long time",
+    "kills": "every worker process killed again and again",
 }
 """Name of the module -> what it does."""
 
