@@ -119,6 +119,9 @@ class FakeServer:
         self.offers: list[dict[str, Any]] = []
         self.presented: list[str | None] = []
         """What came as Authorization with requests for settings and with offers."""
+        self.resumed: list[str | None] = []
+        """What came as Authorization with offers that take the session up again."""
+        self.resume_refusal: int | None = None
         self.deleted: list[str] = []
         self.withdrawn: list[str] = []
         self.settings: list[dict[str, Any]] = []
@@ -149,6 +152,10 @@ class FakeServer:
         """Vanish, as a server that was killed."""
         self._do(self._stop())
 
+    def cut(self) -> None:
+        """Nothing gets through any more over any media connection, and nobody is told."""
+        self._do(self._cut())
+
     @property
     def connected(self) -> bool:
         return bool(self.sockets) or any(c.readyState == "open" for c in self._channels)
@@ -164,6 +171,7 @@ class FakeServer:
         app.router.add_get("/static/{name:.+}", self._static)
         app.router.add_get("/api/config", self._config)
         app.router.add_post("/api/offer", self._offer)
+        app.router.add_post("/api/sessions/{id}/offer", self._resume)
         app.router.add_delete("/api/sessions/{id}", self._delete)
         app.router.add_patch("/api/sessions/{id}/settings", self._settings)
         app.router.add_post("/api/sessions/{id}/withdraw", self._withdraw)
@@ -185,6 +193,13 @@ class FakeServer:
         if self._runner is not None:
             await self._runner.cleanup()
             self._runner = None
+
+    async def _cut(self) -> None:
+        for peer in self._peers:
+            for transceiver in peer.getTransceivers():
+                for protocol in transceiver.receiver.transport.transport._connection._protocols:
+                    protocol.transport.abort()
+        self._channels.clear()
 
     async def _send(self, records: tuple[dict[str, Any], ...]) -> None:
         for record in records:
@@ -223,6 +238,23 @@ class FakeServer:
         if self.refusal is not None:
             status, body = self.refusal
             return web.json_response(body, status=status)
+        answer = await self._answer(offer)
+        started = {
+            "session": "s1",
+            "key": "k1",
+            "person": "p1",
+            "events": "/api/sessions/s1/events",
+        }
+        return web.json_response({**answer, **started})
+
+    async def _resume(self, request: web.Request) -> web.Response:
+        assert request.match_info["id"] == "s1"
+        self.resumed.append(request.headers.get("Authorization"))
+        if self.resume_refusal is not None:
+            return web.json_response({"error": "no"}, status=self.resume_refusal)
+        return web.json_response(await self._answer(await request.json()))
+
+    async def _answer(self, offer: dict[str, Any]) -> dict[str, str]:
         peer = RTCPeerConnection()
         self._peers.append(peer)
 
@@ -238,16 +270,7 @@ class FakeServer:
             transceiver.direction = "inactive"
         await peer.setLocalDescription(await peer.createAnswer())
         local = peer.localDescription
-        return web.json_response(
-            {
-                "sdp": local.sdp,
-                "type": local.type,
-                "session": "s1",
-                "key": "k1",
-                "person": "p1",
-                "events": "/api/sessions/s1/events",
-            }
-        )
+        return {"sdp": local.sdp, "type": local.type}
 
     async def _delete(self, request: web.Request) -> web.Response:
         assert request.headers["Authorization"] == "Bearer k1"

@@ -18,6 +18,7 @@ from typing import Protocol, cast
 from benchmarks.chaos.journal import Journal, Result, machine, open_journal, write_result
 
 FAULTS = {
+    "network": "a voice over a network that loses, delays and cuts",
     "truncation": "recordings that were cut off, at many points each",
     "overload": "more calls at once than the server can carry",
     "cycles": "many calls, one after the other",

@@ -1,5 +1,6 @@
 // One session with the server: media up, records down. The data channel "events" carries the
-// records; a WebSocket stands in when the channel does not open or closes early.
+// records; a WebSocket stands in when the channel does not open or closes early. A connection that is
+// lost is made anew, for as long as the server keeps the session.
 
 import * as problems from "./problems.js";
 
@@ -7,6 +8,12 @@ const GATHERING_MS = 2000;
 const CHANNEL_MS = 3000;
 const MEDIA_MS = 15000;
 const SILENCE_MS = 3000;
+const DISCONNECTED_MS = 5000; // it may come back by itself
+const ANSWER_MS = 5000;
+const FIRST_WAIT_MS = 1000; // between two tries; twice as long each time
+const LONGEST_WAIT_MS = 8000;
+
+const sleep = (ms) => new Promise((done) => setTimeout(done, ms));
 
 /** Ask for exactly what was agreed to. */
 export async function openMedia(consent, video) {
@@ -56,16 +63,8 @@ export class Connection {
     this.handlers = handlers;
     this.closed = false;
     this.heard = performance.now();
-    this.peer = new RTCPeerConnection({ iceServers: config.ice_servers });
-    this.channel = this.peer.createDataChannel("events", { ordered: true });
-    this.channel.onmessage = (event) => this.#take(event.data);
-    this.channel.onopen = () => this.#closeSocket();
-    this.channel.onclose = () => this.#openSocket();
-    this.peer.onconnectionstatechange = () => this.#peerChanged();
-    for (const track of stream.getTracks()) {
-      this.peer.addTrack(track, stream);
-      track.onended = () => this.#fail(problems.deviceGone(track.kind));
-    }
+    this.#use(this.#newPeer());
+    for (const track of stream.getTracks()) track.onended = () => this.#fail(problems.deviceGone(track.kind));
   }
 
   /** @param {object} settings those that the server must know from the beginning */
@@ -114,38 +113,89 @@ export class Connection {
     }
   }
 
+  #newPeer() {
+    const peer = new RTCPeerConnection({ iceServers: this.config.ice_servers });
+    const channel = peer.createDataChannel("events", { ordered: true });
+    channel.onmessage = (event) => this.#take(event.data);
+    channel.onopen = () => channel === this.channel && this.#closeSocket();
+    channel.onclose = () => channel === this.channel && this.#openSocket();
+    peer.onconnectionstatechange = () => peer === this.peer && this.#peerChanged();
+    for (const track of this.stream.getTracks()) peer.addTrack(track, this.stream);
+    return { peer, channel };
+  }
+
+  #use({ peer, channel }) {
+    this.peer?.close();
+    Object.assign(this, { peer, channel });
+  }
+
+  /** Offer `peer` to the server, with `more` in the request; its answer. */
+  async #exchange(peer, path, more, options) {
+    await peer.setLocalDescription();
+    await gathered(peer);
+    const { type, sdp } = peer.localDescription;
+    const headers = { "Content-Type": "application/json", ...options?.headers };
+    return request(path, { ...options, method: "POST", headers, body: JSON.stringify({ type, sdp, ...more }) });
+  }
+
   async #negotiate(consent, settings) {
-    await this.peer.setLocalDescription();
-    await this.#gathered();
-    const { type, sdp } = this.peer.localDescription;
-    const answer = await request("/api/offer", {
-      method: "POST",
-      headers: { "Content-Type": "application/json" },
-      body: JSON.stringify({ type, sdp, purpose: this.config.purpose, consent, settings }),
-    });
+    const { peer, channel } = this;
+    const answer = await this.#exchange(peer, "/api/offer", { purpose: this.config.purpose, consent, settings });
     this.session = answer.session;
     this.key = answer.key;
     this.events = answer.events;
     if (ticket) history.replaceState(null, "", location.pathname);
     if (this.closed) return this.#delete();
-    await this.peer.setRemoteDescription({ type: answer.type, sdp: answer.sdp });
-    setTimeout(() => this.channel.readyState !== "open" && this.#openSocket(), CHANNEL_MS);
-    setTimeout(() => this.peer.connectionState !== "connected" && this.#fail(problems.noMediaPath()), MEDIA_MS);
+    await peer.setRemoteDescription({ type: answer.type, sdp: answer.sdp });
+    setTimeout(() => channel === this.channel && channel.readyState !== "open" && this.#openSocket(), CHANNEL_MS);
+    setTimeout(() => !this.stood && this.#fail(problems.noMediaPath()), MEDIA_MS);
     this.watch = setInterval(() => this.#checkSilence(), 1000);
+  }
+
+  /** The connection is lost: try to get it back. `problem` is told when that is given up. */
+  async #lose(problem) {
+    if (this.closed || this.trying) return;
+    const within = (this.config.reconnect_within ?? 0) * 1000;
+    if (!this.stood || !within) return this.#fail(problem);
+    this.trying = true;
+    this.handlers.interrupted(true);
+    const end = performance.now() + within;
+    let [wait, last] = [FIRST_WAIT_MS, problem];
+    while (!this.closed) {
+      try {
+        if (await this.#resume()) break;
+      } catch (error) {
+        if ([401, 404].includes(error.status)) return this.#fail(problems.ended(null));
+        last = error;
+      }
+      if (performance.now() + wait > end) return this.#fail(last);
+      await sleep(wait * (0.75 + 0.5 * Math.random()));
+      wait = Math.min(2 * wait, LONGEST_WAIT_MS);
+    }
+    this.trying = false;
+    if (!this.closed) this.handlers.interrupted(false);
+  }
+
+  /** Offer another connection for the same session; whether it stands. */
+  async #resume() {
+    const fresh = this.#newPeer();
+    try {
+      const path = `/api/sessions/${encodeURIComponent(this.session)}/offer`;
+      const options = { headers: bearer(this.key), signal: AbortSignal.timeout(ANSWER_MS) };
+      const answer = await this.#exchange(fresh.peer, path, {}, options);
+      if (this.closed) return false;
+      this.#use(fresh);
+      await fresh.peer.setRemoteDescription(answer);
+      return await stands(fresh.peer);
+    } finally {
+      if (this.closed || this.peer !== fresh.peer) fresh.peer.close();
+    }
   }
 
   #delete() {
     if (!this.session) return;
     fetch(`/api/sessions/${encodeURIComponent(this.session)}`, { method: "DELETE", keepalive: true, headers: bearer(this.key) }).catch(() => {});
     this.session = null;
-  }
-
-  #gathered() {
-    if (this.peer.iceGatheringState === "complete") return Promise.resolve();
-    return new Promise((resolve) => {
-      setTimeout(resolve, GATHERING_MS);
-      this.peer.onicegatheringstatechange = () => this.peer.iceGatheringState === "complete" && resolve();
-    });
   }
 
   #take(text) {
@@ -162,9 +212,13 @@ export class Connection {
 
   #peerChanged() {
     if (this.closed) return;
-    const state = this.peer.connectionState;
-    if (state === "failed") this.#fail(problems.noMediaPath());
+    const { peer } = this;
+    const state = peer.connectionState;
+    if (state === "connected") this.stood = true;
+    if (state === "failed") this.#lose(problems.noMediaPath());
+    if (this.trying) return;
     if (state === "disconnected" || state === "connected") this.handlers.interrupted(state === "disconnected");
+    if (state === "disconnected") setTimeout(() => peer === this.peer && peer.connectionState === state && this.#lose(problems.noMediaPath()), DISCONNECTED_MS);
   }
 
   #openSocket() {
@@ -183,12 +237,32 @@ export class Connection {
 
   /** A server that died says nothing: ask it, as ICE notices only after many seconds. */
   async #checkSilence() {
-    if (performance.now() - this.heard < SILENCE_MS) return;
+    if (this.trying || performance.now() - this.heard < SILENCE_MS) return;
     if (this.channel.readyState !== "open") this.#openSocket();
     try {
       await fetch("/healthz", { cache: "no-store", signal: AbortSignal.timeout(2000) });
     } catch {
-      this.#fail(problems.unreachable());
+      this.#lose(problems.unreachable());
     }
   }
+}
+
+function gathered(peer) {
+  if (peer.iceGatheringState === "complete") return Promise.resolve();
+  return new Promise((resolve) => {
+    setTimeout(resolve, GATHERING_MS);
+    peer.onicegatheringstatechange = () => peer.iceGatheringState === "complete" && resolve();
+  });
+}
+
+/** Whether the connection of `peer` comes to stand in time. */
+function stands(peer) {
+  if (peer.connectionState === "connected") return Promise.resolve(true);
+  return new Promise((resolve) => {
+    setTimeout(() => resolve(false), MEDIA_MS);
+    peer.addEventListener("connectionstatechange", () => {
+      if (peer.connectionState === "connected") resolve(true);
+      if (["failed", "closed"].includes(peer.connectionState)) resolve(false);
+    });
+  });
 }

@@ -27,13 +27,14 @@ export const deviceGone = (kind) => problem(T.problems.deviceGone(kind));
 export const ended = (reason) => problem(T.problems.ended(reason));
 export const inPage = (error) => problem(T.problems.inPage(error));
 
-/** A Problem for an HTTP answer that is not a success; reads {"error", "hint"}. */
+/** A Problem for an HTTP answer that is not a success, with its `status`; reads {"error", "hint"}. */
 export async function fromResponse(response) {
   const body = await response.json().catch(() => ({}));
   const texts = T.problems.response;
-  return new Problem(
+  const told = new Problem(
     texts[response.status] ?? texts.other,
     body.error ?? texts.answered(response.status, response.statusText),
     body.hint ?? texts.hint,
   );
+  return Object.assign(told, { status: response.status });
 }

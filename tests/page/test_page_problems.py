@@ -61,6 +61,33 @@ def test_a_server_that_vanishes_is_noticed(page: Page, server: FakeServer) -> No
     expect_problem(page, "The server does not answer", "It was stopped", "Start it again")
 
 
+@pytest.mark.long
+def test_a_connection_that_is_cut_is_made_anew(visit: OpenPage, server: FakeServer) -> None:
+    server.config["reconnect_within"] = 60.0
+    with visit() as page:
+        begin(page, server)
+        server.send(state(0))
+        count(page, "state", 1)
+        server.resume_refusal = 503
+        server.cut()
+        interrupted = page.get_by_text("The connection is interrupted")
+        expect(interrupted).to_be_visible(timeout=30_000)
+        wait_until(page, lambda: len(server.resumed) >= 2, "two tries", seconds=40)
+        server.resume_refusal = None
+        wait_until(page, lambda: server.connected, "another connection", seconds=20)
+        server.send(HELLO, state(1), state(2, happy="active"))
+        count(page, "state", 3)
+        expect(interrupted).to_be_hidden()
+        expect(page.locator("#verdict-text")).to_have_text("Looks like: happy")
+        assert set(server.resumed) == {"Bearer k1"}
+        assert not server.deleted
+        server.resume_refusal = 404  # the server has given it up
+        server.cut()
+        expect(page.get_by_role("heading", level=2, name="The session has ended")).to_be_focused(
+            timeout=40_000
+        )
+
+
 def test_the_end_of_the_session_is_told(page: Page, server: FakeServer) -> None:
     begin(page, server)
     server.send({"type": "end", "reason": "server_stops"})
