@@ -22,9 +22,10 @@ Span = tuple[float, float]
 
 @dataclass
 class Heard:
-    """What arrived at one receiver: (arrival, capture of its end) in monotonic seconds, and sound.
+    """What arrived at one receiver, in monotonic seconds.
 
-    ``pieces`` are (capture of the first sample, (n,) at 16 kHz).
+    ``arrived`` are (arrival, when its last packet was sent), ``pieces`` (capture of the first
+    sample, (n,) at 16 kHz).
     """
 
     arrived: list[tuple[float, float]] = field(default_factory=list)
@@ -48,12 +49,12 @@ class Ours:
     def clock(self, unix_at_zero: float | None) -> None:
         """Read from the peer at the end."""
 
-    def heard(self) -> Heard:
+    def heard(self, voice: Voice) -> Heard:
         at = self.peer.clock.unix_at_zero
         assert at is not None, "no sender report came"
         zero = at - time.time() + time.monotonic()
         return Heard(
-            [(arrival, zero + chunk.t1) for arrival, chunk in self.chunks],
+            [(arrival, voice.sent(zero + chunk.t1)) for arrival, chunk in self.chunks],
             [(zero + chunk.t0, chunk.samples) for _, chunk in self.chunks],
         )
 
@@ -94,14 +95,14 @@ class Plain:
             return voice.begin + first * voice.step + pts * step
 
         return Heard(
-            [(arrival, capture(pts + 960)) for arrival, pts, _ in self.frames],
+            [(arrival, voice.sent(capture(pts + 960))) for arrival, pts, _ in self.frames],
             [(capture(pts), samples) for _, pts, samples in self.frames],
         )
 
 
-def lost(ours: Ours, span: Span) -> float:
+def lost(ours: Ours, voice: Voice, span: Span) -> float:
     """Share of the sound captured in `span` that is not there, or is told as a gap."""
-    return 1 - covered(ours.heard().pieces, span) + told(ours, span)
+    return 1 - covered(ours.heard(voice).pieces, span) + told(ours, span)
 
 
 def told(ours: Ours, span: Span) -> float:
@@ -138,8 +139,8 @@ def covered(pieces: list[tuple[float, Float32]], span: Span) -> float:
 
 def latencies(heard: Heard, span: Span, tail_s: float) -> Result:
     """Latencies in ms before, during and after the faults of `span`, which `tail_s` follow."""
-    arrival, capture = np.array(heard.arrived).T
-    latency = 1000 * (arrival - capture)
+    arrival, sent = np.array(heard.arrived).T
+    latency = 1000 * (arrival - sent)
     begin, end = span
     usual = float(np.median(latency[arrival < begin]))
     added = latency - usual

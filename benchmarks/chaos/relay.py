@@ -14,9 +14,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
-CANDIDATE = re.compile(
-    r"^a=candidate:(\S+) 1 udp (\d+) ([\d.]+) (\d+) typ host.*\r?$", re.MULTILINE
-)
+CANDIDATE = re.compile(r"^a=candidate:\S+ 1 udp \d+ ([\d.]+) (\d+) typ host", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)

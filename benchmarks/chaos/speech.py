@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fractions
+import time
 from pathlib import Path
 from typing import Any
 
@@ -66,11 +67,21 @@ class Voice(Paced):
         super().__init__(begin, 0.02 / (1 + fast * 1e-6))
         self.rate = RATE * (1 + fast * 1e-6)  # type: ignore[assignment]  # of its real clock
         self._packets = packets
+        self._sent: list[float] = []
+
+    def sent(self, capture: float) -> float:
+        """When the packet left here that ends with `capture`: later, where this process was late.
+
+        Both in monotonic seconds.
+        """
+        n = round((capture - self.begin) / self.step) - 1
+        return self._sent[min(max(n, 0), len(self._sent) - 1)]
 
     async def recv(self) -> Any:
         n, _ = await self.pace()
         if n >= len(self._packets):
             self.stop()
+        self._sent.append(time.monotonic())
         packet = av.Packet(self._packets[min(n, len(self._packets) - 1)])
         packet.pts = n * 960
         packet.time_base = fractions.Fraction(1, RATE)
