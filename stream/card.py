@@ -10,10 +10,11 @@ from markdown_it import MarkdownIt
 
 from stream.errors import StreamError
 
-LIMITS = re.compile(r"limit|must not|wrong|worth|trained on|figures in short", re.IGNORECASE)
-"""Titles of the chapters that say what a model cannot do, and what it was made from."""
-FIRST = re.compile(r"limit|must not|wrong", re.IGNORECASE)
-"""Of these, those that come first."""
+LIMITS = tuple(
+    re.compile(words, re.IGNORECASE)
+    for words in ("must not", "limit|wrong", "worth|trained on|figures in short")
+)
+"""Titles of the chapters that say what a model cannot do and what it was made from, in order."""
 
 
 class CardError(StreamError):
@@ -35,10 +36,15 @@ def read_card(folder: Path) -> str:
 def limits(card: str) -> str:
     """The chapters that say what the model cannot do, the gravest first; all, if none says so."""
     title, *chapters = re.split(r"^(?=## )", card, flags=re.MULTILINE)
-    chosen = [chapter for chapter in chapters if LIMITS.search(chapter.partition("\n")[0])]
+    titles = [chapter.partition("\n")[0] for chapter in chapters]
+    chosen = [
+        chapter
+        for kind in LIMITS
+        for name, chapter in zip(titles, chapters, strict=True)
+        if next((each for each in LIMITS if each.search(name)), None) is kind
+    ]
     if not chosen:
         return card
-    chosen.sort(key=lambda chapter: FIRST.search(chapter.partition("\n")[0]) is None)
     return title.partition("\n")[0] + "\n\n" + "".join(chosen)
 
 
@@ -59,6 +65,6 @@ def card_page(card: str) -> str:
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f'<title>{name}</title><link rel="stylesheet" href="/static/style.css"></head>'
         f'<body><header class="top"><h1>{name}</h1></header>'
-        f'<main lang="en"><section class="card model-card">{card_html(rest)}</section></main>'
-        "</body></html>"
+        '<main lang="en"><section class="card model-card" tabindex="0">'
+        f"{card_html(rest)}</section></main></body></html>"
     )

@@ -74,6 +74,7 @@ async function introduce() {
   for (const name of ["face", "voice", "words"]) form.elements[name].closest("label").hidden = !config.modalities.includes(name);
   byId("begin").disabled = false;
   show("start");
+  performance.mark("ready");
 }
 
 /** The texts of the first part that depend on the server. */
@@ -144,10 +145,13 @@ async function float() {
     },
   });
   byId("float").ariaPressed = "true";
-  await floating.open().catch((error) => {
+  byId("float-problem").textContent = "";
+  try {
+    await floating.open();
+  } catch (error) {
     floating?.close();
-    throw error;
-  });
+    byId("float-problem").textContent = error.message; // the call itself goes on
+  }
 }
 
 /** Let a setting have its effect on this page, and on the server. */
@@ -217,7 +221,7 @@ byId("withdraw").addEventListener("click", () => {
 byId("erase").addEventListener("click", () => showReceipt(erase(recorded)));
 byId("retry").addEventListener("click", introduce);
 byId("pause").addEventListener("click", pause);
-byId("float").addEventListener("click", () => float().catch(fail));
+byId("float").addEventListener("click", float);
 byId("show-limits").addEventListener("click", showLimits);
 byId("limits-close").addEventListener("click", () => byId("limits").close());
 byId("show-settings").addEventListener("click", () => panel.open(linkForOthers()));

@@ -28,11 +28,15 @@ class Teller {
   announced = -Infinity;
 
   estimates(people, reason) {
-    if (performance.now() - this.announced < ANNOUNCE_MS) return;
-    this.announced = performance.now();
     const said = (person) => verdict(reason ? { labels: {}, reason } : person.state, session.config).text;
     const told = people.list(session.newest).filter((person) => person.state);
-    setText(byId("announce"), told.map((person) => T.people.strip(people.name(person.id), said(person))).join(". "));
+    this.pending = told.map((person) => T.people.strip(people.name(person.id), said(person))).join(". ");
+  }
+
+  announce(now) {
+    if (!this.pending || now - this.announced < ANNOUNCE_MS) return;
+    this.announced = now;
+    setText(byId("announce"), this.pending);
   }
 
   begin() {}
@@ -42,7 +46,6 @@ class Teller {
   event() {}
   caption() {}
   timelines() {}
-  announce() {}
   latency() {}
   retell() {}
 }

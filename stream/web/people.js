@@ -43,6 +43,7 @@ export class People {
 
   /** Take the hello of a session: whose it is, and whether others may be in the picture. */
   begin({ person, many }) {
+    if (this.own !== person || this.many !== Boolean(many)) this.persons.clear();
     this.own = person;
     this.many = Boolean(many);
     if (!many) this.get(person);

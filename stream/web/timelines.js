@@ -63,10 +63,12 @@ export class Timelines {
       line.item.remove();
       this.lines.delete(id);
     }
-    for (const person of shown) {
+    shown.forEach((person, i) => {
       if (!this.lines.has(person.id)) this.lines.set(person.id, new Line(this.list, person, this.chosen));
-      this.lines.get(person.id).tell(people.name(person.id), said(person), person.id === focus, people.many);
-    }
+      const line = this.lines.get(person.id);
+      if (this.list.children[i] !== line.item) this.list.insertBefore(line.item, this.list.children[i]);
+      line.tell(people.name(person.id), said(person), person.id === focus, people.many);
+    });
     this.list.dataset.many = people.many;
   }
 

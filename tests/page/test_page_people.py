@@ -1,0 +1,225 @@
+"""Several people: whose estimates are whose, on the picture, in the list and in other windows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.browser import open_page, stats, wait_until
+from tests.fake_server import HELLO, FakeServer, event, state, transcript
+from tests.page.steps import DESKTOP, NEEDS_BROWSER, OpenPage, begin, count, verdict
+
+pytestmark = NEEDS_BROWSER
+
+MANY = HELLO | {"many": True, "source": "tab"}
+ONE, TWO, THREE = ({"person": f"p1.{n}"} for n in (1, 2, 3))
+NO_PIP = "delete window.documentPictureInPicture;"
+NO_VIDEO = "Object.defineProperty(Document.prototype, 'pictureInPictureEnabled', {value: false});"
+
+
+def faces(t: float, *people: str | None) -> dict[str, Any]:
+    """A face record with a small face each, side by side."""
+    found = []
+    for i, person in enumerate(people):
+        x = 0.05 + 0.3 * i
+        corners = [[x, 0.2], [x + 0.15, 0.2], [x + 0.15, 0.5], [x, 0.5]]
+        box = [x, 0.2, x + 0.15, 0.5]
+        found.append({"track": i, "person": person, "box": box, "outlines": [corners]})
+    return {"type": "face", "t": t, "person": "p1", "faces": found, "lag_s": 0.05}
+
+
+def test_everybody_has_a_name_a_verdict_and_a_timeline(page: Page, server: FakeServer) -> None:
+    begin(page, server)
+    server.send(MANY, state(0, happy="active") | ONE, state(0, sad="active") | TWO)
+    server.send(state(0, fear="active") | {"person": "p2.1"})  # of another session
+    people = page.locator("#people li")
+    expect(people).to_have_count(2)
+    expect(people.nth(0)).to_contain_text("Person 1")
+    expect(people.nth(1)).to_contain_text("Looks like: sad")
+    assert verdict(page) == "Person 1\nLooks like: happy"
+    page.get_by_role("button", name="Person 2").click()
+    assert verdict(page) == "Person 2\nLooks like: sad"
+    server.send(state(1, anger="active") | ONE)
+    expect(people.nth(0)).to_contain_text("anger")
+    assert verdict(page) == "Person 2\nLooks like: sad"
+    expect(page.get_by_role("img", name="Person 2: Looks like: sad")).to_be_visible()
+    server.send(event("onset", "sad", 3.0, 3.0) | TWO)
+    expect(page.locator("#events li")).to_have_text(["Person 2: sad since 0:03"])
+
+
+def test_who_left_goes_after_a_while_and_comes_back_with_the_same_name(
+    page: Page, server: FakeServer
+) -> None:
+    begin(page, server)
+    server.send(MANY, state(0, happy="active") | ONE, state(0) | TWO)
+    people = page.locator("#people li")
+    expect(people).to_have_count(2)
+    server.send({"type": "person", "t": 4.0, "present": False} | ONE)
+    server.send(state(200, fear="active") | TWO)  # 50 s later
+    expect(people).to_have_count(1)
+    assert verdict(page) == "Person 2\nLooks like: fear"
+    server.send({"type": "person", "t": 53.0, "present": True} | ONE, state(201) | ONE)
+    expect(people).to_have_count(2)
+    expect(people.nth(0)).to_contain_text("Person 1")
+
+
+def test_captions_name_the_speaker_or_say_that_it_is_unknown(
+    page: Page, server: FakeServer
+) -> None:
+    begin(page, server)
+    server.send(MANY, state(0) | TWO, transcript(1.0, "Good morning") | TWO)
+    server.send(transcript(2.0, "Well") | {"person": None, "overlap": True})
+    log = page.get_by_role("log", name="Captions").locator("p")
+    said = ["Person 2: Good morning", "Unknown speaker: Well (several people at once)"]
+    expect(log).to_have_text(said)
+
+
+def test_outlines_belong_to_people(page: Page, server: FakeServer) -> None:
+    begin(page, server)
+    video = page.locator("#video")
+    wait_until(page, lambda: bool(video.evaluate("e => e.videoWidth > 0")), "picture")
+    server.send(MANY, state(0) | ONE, state(0) | TWO, faces(3.0, "p1.1", "p1.2", None))
+    count(page, "face", 1)
+    colours = page.evaluate("""() => {
+      const canvas = document.getElementById("outline");
+      const at = (u, v) => [...canvas.getContext("2d").getImageData(
+        Math.round((1 - u) * canvas.width), Math.round(v * canvas.height), 1, 1).data];
+      return [at(0.05, 0.35), at(0.35, 0.35), at(0.72, 0.2)];
+    }""")
+    assert colours[0][3] > 0 and colours[1][3] > 0 and colours[0] != colours[1]
+    assert colours[2][3] == 0  # nobody yet
+
+
+CARD = """async () => {
+  const { rank } = await import("/static/rank.js");
+  const labels = (p) => Object.fromEntries(
+    Object.entries(p).map(([name, probability]) => [name, { probability }]));
+  let order = rank(labels({ a: 0.5, b: 0.4, c: 0.3 }), [], 2);
+  const steps = [order.join("")];
+  const next = [{ a: 0.42, b: 0.45, c: 0.44 }, { a: 0.3, b: 0.5, c: 0.32 }];
+  for (const p of [...next, { a: 0.1, b: 0.5, c: 0.6 }]) {
+    order = rank(labels(p), order, 2);
+    steps.push(order.join(""));
+  }
+  return steps;
+}"""
+
+
+def test_the_order_of_labels_on_a_picture_is_calm(page: Page) -> None:
+    assert page.evaluate(CARD) == ["ab", "ab", "ba", "cb"]
+
+
+MOTION = """async () => {
+  const { Motion } = await import("/static/motion.js");
+  const face = (x) => ({ box: [x, 0, x + 0.1, 0.1], outlines: [[[x, 0], [x + 0.1, 0.1]]] });
+  const motion = new Motion();
+  for (const [t, x] of [[1.0, 0.1], [1.1, 0.2]]) motion.put(t, face(x), 100);
+  const at = (t, wall = 100) => {
+    const found = motion.at(t, wall);
+    return found && Math.round(found.box[0] * 1000) / 1000;
+  };
+  return [at(0.9), at(1.0), at(1.05), at(1.1), at(1.15), at(1.9), at(2.2), at(1.1, 101.5)];
+}"""
+
+
+def test_faces_are_followed_between_and_shortly_after_outlines(page: Page) -> None:
+    assert page.evaluate(MOTION) == [0.1, 0.1, 0.15, 0.2, 0.235, 0.284, None, None]
+
+
+HISTORY = """async () => {
+  const { History, ACTIVE, UNSURE, COLUMNS } = await import("/static/history.js");
+  const history = new History(["a"]);
+  const put = (t, index, status) => history.put({ t, index,
+    labels: { a: { probability: 0.5, interval: [0.4, 0.6], status } } });
+  put(1.0, 1, "active"); put(1.2, 2, "unsure"); put(1.1, 1, "inactive");
+  const one = history.status[history.cell(2, 0)] === UNSURE;
+  put(130, 500, "active"); put(2.0, 5, "active");
+  const two = history.status[history.cell(260, 0)] === ACTIVE;
+  return [one, two, history.cell(4, 0), COLUMNS];
+}"""
+
+
+def test_two_minutes_are_kept(page: Page) -> None:
+    assert page.evaluate(HISTORY) == [True, True, -1, 240]
+
+
+# --- other windows ---
+
+
+@pytest.mark.parametrize("script", ["", NO_PIP + NO_VIDEO], ids=["picture in picture", "popup"])
+def test_floating_window(visit: OpenPage, server: FakeServer, script: str) -> None:
+    with visit(script) as page:
+        begin(page, server)
+        server.send(state(0, happy="active"))
+        button = page.get_by_role("button", name="Float")
+        with page.expect_popup() as opening:
+            button.click()
+        window = opening.value
+        expect(button).to_have_attribute("aria-pressed", "true")
+        expect(window.locator(".notice")).to_have_text("Emotion estimates are running")
+        filled = """() => { const c = document.querySelector("canvas"); return c.width > 300
+          && c.getContext("2d").getImageData(0, 0, c.width, c.height).data.some(v => v > 0); }"""
+        wait_until(page, lambda: bool(window.evaluate(filled)), "a drawing")
+        window.get_by_role("button", name="Pause").click()
+        expect(window.locator(".notice")).to_have_text("Paused: nothing is analysed")
+        expect(page.locator("#notice")).to_have_text("Paused: nothing is analysed")
+        assert server.settings == [{"paused": True}]
+        button.click()
+        expect(button).to_have_attribute("aria-pressed", "false")
+        wait_until(page, window.is_closed, "closing")
+
+
+def test_floating_video_where_there_is_nothing_better(visit: OpenPage, server: FakeServer) -> None:
+    watch = """
+    HTMLVideoElement.prototype.requestPictureInPicture = async function () {
+      window.floated = this;
+    };
+    Object.defineProperty(Document.prototype, "pictureInPictureEnabled", { value: true });
+    """
+    with visit(NO_PIP + watch) as page:
+        begin(page, server)
+        server.send(state(0, happy="active"))
+        page.get_by_role("button", name="Float").click()
+        wait_until(page, lambda: bool(page.evaluate("window.floated?.videoWidth === 420")), "video")
+        page.evaluate("window.floated.dispatchEvent(new Event('leavepictureinpicture'))")
+        expect(page.get_by_role("button", name="Float")).to_have_attribute("aria-pressed", "false")
+
+
+def test_floating_window_that_is_blocked_is_told(visit: OpenPage, server: FakeServer) -> None:
+    with visit(NO_PIP + NO_VIDEO + "window.open = () => null;") as page:
+        begin(page, server)
+        page.get_by_role("button", name="Float").click()
+        expect(page.locator("#float-problem")).to_have_text("The browser blocked the window.")
+        expect(page.locator("#notice")).to_have_text("Emotion estimates are running")
+
+
+def test_a_page_for_browser_sources(visit: OpenPage, server: FakeServer) -> None:
+    server.channels = False
+    with visit() as page:
+        begin(page, server)
+        page.get_by_role("button", name="Settings").click()
+        link = page.get_by_role("textbox", name="Address for a browser source").input_value()
+        assert link == f"{server.url}/obs#session=s1&key=k1"
+        browser = page.context.browser
+        assert browser is not None
+        options = f"{link}&show=labels,captions&lang=de&scale=2"
+        with open_page(browser, options, viewport=DESKTOP) as source:
+            wait_until(source, lambda: len(server.sockets) == 2, "its WebSocket")
+            server.send(MANY, state(0, happy="active") | ONE, transcript(1.0, "Hello") | ONE)
+            count(source, "transcript", 1)
+            back = "getComputedStyle(document.body).backgroundColor"
+            assert source.evaluate(back) == "rgba(0, 0, 0, 0)"
+            clear, notice = source.evaluate("""() => {
+              const c = document.querySelector("canvas"), g = c.getContext("2d");
+              const seen = (x, y, w, h) => g.getImageData(x, y, w, h).data.some(v => v > 0);
+              return [seen(c.width / 2, c.height / 3, 200, 100), seen(20, 20, 100, 30)];
+            }""")
+            assert not clear and notice
+            told = "Person 1: Sieht aus nach: Freude"
+            expect(source.locator("#announce")).to_have_text(told, timeout=6000)
+            server.send({"type": "end", "reason": "left"})
+            wait_until(source, lambda: stats(source) is None, "the end")
+    with open_page(browser, f"{server.url}/obs", viewport=DESKTOP) as source:
+        expect(source.get_by_role("alert")).to_contain_text("lacks session and key")
