@@ -1,11 +1,14 @@
 """How fast a recording is analysed: ``python -m benchmarks.replay [--seconds 60] [--clip FILE]``.
 
 A talking clip is repeated to a recording of 640x360 pixels, 30 pictures per second, H.264 and AAC,
-and analysed by ``python -m stream.replay`` with everything on and 10 analysed pictures per second.
+and analysed by ``python -m stream.replay`` with everything on, its report included, and 10 analysed
+pictures per second (``--fps``).
 ``factor`` is media time over the time for the analysis, ``factor_total`` over the whole command
 with loading. Memory is the largest sum of the resident memory of all its processes (pages that they
-share are counted more than once). The last line is JSON, which also goes to
-benchmarks/results/replay.json.
+share are counted more than once); ``slope_mb_per_min`` is the least-squares slope of that sum over
+media time, the first third left out. ``cpu_per_media_s`` is processor time over media time, which
+other work on the machine disturbs less than the wall clock. The last line is JSON, which also goes
+to benchmarks/results/NAME.json.
 """
 
 from __future__ import annotations
@@ -40,7 +43,7 @@ from stream.spec import LABELS, live_spec
 
 PROJECT = Path(__file__).resolve().parent.parent
 CLIP = "media/talking/WDA_AlexandriaOcasioCortez_000.mp4"
-RESULTS = PROJECT / "benchmarks/results/replay.json"
+RESULTS = PROJECT / "benchmarks/results"
 
 WIDTH, HEIGHT, FPS, RATE = 640, 360, 30, 48_000
 
@@ -53,18 +56,20 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=60.0)
     parser.add_argument("--clip", type=Path, default=shared() / CLIP, help="somebody who talks")
     parser.add_argument("--checkpoint", type=Path, default=SHIPPED_CHECKPOINT)
+    parser.add_argument("--fps", type=float, default=10.0, help="analysed pictures per second")
+    parser.add_argument("--name", default="replay", help="of the file of results")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         recording = Path(folder) / "recording.mp4"
         repeat(arguments.clip, recording, arguments.seconds)
         trained = (arguments.checkpoint / "model.json").is_file()
         model = arguments.checkpoint if trained else untrained(Path(folder) / "model")
-        row = measure(recording, model, Path(folder) / "out")
-    row |= {"clip": arguments.clip.name, "trained": trained}
+        row = measure(recording, model, Path(folder) / "out", arguments.fps)
+    row |= {"clip": arguments.clip.name, "trained": trained, "fps": arguments.fps}
     show(row)
-    RESULTS.parent.mkdir(exist_ok=True)
+    RESULTS.mkdir(exist_ok=True)
     line = json.dumps({"benchmark": "replay", **row})
-    RESULTS.write_text(line + "\n", encoding="utf-8")
+    (RESULTS / f"{arguments.name}.json").write_text(line + "\n", encoding="utf-8")
     print(line)
 
 
@@ -135,14 +140,15 @@ def nearest(pictures: list[tuple[float, NDArray[np.uint8]]], t: float) -> NDArra
     return shown[-1] if shown else pictures[0][1]
 
 
-def measure(recording: Path, model: Path, out: Path) -> dict[str, Any]:
+def measure(recording: Path, model: Path, out: Path, fps: float) -> dict[str, Any]:
     command = [sys.executable, "-m", "stream.replay", str(recording), "--out", str(out)]
     command += ["--set", f"model.checkpoint={model}"]
+    command += ["--set", f"analysis.frames_per_second={fps}"]
     busy = os.getloadavg()[0]
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     start = time.perf_counter()
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=PROJECT) as child:
-        peak = watch(child)
+        memory = watch(child)
         assert child.stdout is not None
         if child.returncode != 0:
             raise SystemExit(f"stream.replay failed with exit code {child.returncode}")
@@ -157,7 +163,9 @@ def measure(recording: Path, model: Path, out: Path) -> dict[str, Any]:
         "factor": summary["real_time_factor"],
         "factor_total": round(summary["media_s"] / total, 2),
         "cpu_s": round(cpu, 1),
-        "peak_mb": round(peak / 2**20),
+        "cpu_per_media_s": round(cpu / summary["media_s"], 4),
+        "peak_mb": round(max(mb for _, mb in memory)),
+        "slope_mb_per_min": slope(memory, summary),
         "windows": summary["windows"],
         "words": summary["words"],
         "lost": summary["failed"] | summary["dropped"],
@@ -166,10 +174,11 @@ def measure(recording: Path, model: Path, out: Path) -> dict[str, Any]:
     }
 
 
-def watch(child: subprocess.Popen[str]) -> int:
-    """Largest sum of resident bytes over the processes of `child`, until it ends."""
-    peak = 0
+def watch(child: subprocess.Popen[str]) -> list[tuple[float, float]]:
+    """(seconds, MB of resident memory of `child` and its processes together) until it ends."""
+    found = []
     root = psutil.Process(child.pid)
+    start = time.perf_counter()
     while child.poll() is None:
         total = 0
         for process in (root, *children(root)):
@@ -177,9 +186,20 @@ def watch(child: subprocess.Popen[str]) -> int:
                 total += process.memory_info().rss
             except psutil.NoSuchProcess:
                 continue
-        peak = max(peak, total)
-        time.sleep(0.1)
-    return peak
+        found.append((time.perf_counter() - start, total / 2**20))
+        time.sleep(0.2)
+    return found
+
+
+def slope(memory: list[tuple[float, float]], summary: dict[str, Any]) -> float | None:
+    """MB per minute of media time, from a third of the analysis on to its end; None: too short."""
+    begin, end = summary["load_s"], summary["load_s"] + summary["wall_s"]
+    chosen = [each for each in memory if begin + (end - begin) / 3 < each[0] < 0.98 * end]
+    if len(chosen) < 20:
+        return None
+    t, mb = np.asarray(chosen).T
+    per_second = float(np.polyfit(t, mb, 1)[0])
+    return round(per_second * float(summary["wall_s"] / summary["media_s"]) * 60, 3)
 
 
 def children(root: psutil.Process) -> list[psutil.Process]:

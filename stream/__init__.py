@@ -6,14 +6,19 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from stream.analysis import analyze
+    from stream.frames import frame
 
-__all__ = ["analyze"]
+__all__ = ["analyze", "frame"]
 
 
 def __getattr__(name: str) -> object:
-    """``stream.analyze``, loaded when it is asked for: it needs all the heavy libraries."""
+    """``analyze`` and ``frame``, loaded when asked for: they need heavy libraries."""
     if name == "analyze":
         from stream.analysis import analyze
 
         return analyze
+    if name == "frame":
+        from stream.frames import frame
+
+        return frame
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

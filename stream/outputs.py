@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from stream import columns, runs
+from stream.exports import Source, export
 from stream.report.build import material_of, write_report
 from stream.runs import Plan, RunRecord
 
@@ -29,6 +30,10 @@ class Outputs:
     plan: Plan
     report: bool = True
     embed: bool = False
+    plots: bool = False
+    """Also PNG and SVG of each person."""
+    formats: tuple[str, ...] = ()
+    """Of ``stream.exports.EXPORTS``."""
     contents: dict[Path, str] = field(default_factory=dict)
     """SHA-256 of recordings where they are known already."""
 
@@ -48,8 +53,15 @@ class Outputs:
         )
         beside = runs.beside(done.records)
         beside.unlink(missing_ok=True)  # nothing is done until all of it is
+        read = columns.read(done.records)
         if self.report:
-            read = columns.read(done.records)
             material = material_of(read, run, recording=done.recording, embed=self.embed)
             write_report(material, done.records.with_suffix(".html"))
+        if self.plots:
+            from stream.report.plots import plot_people  # matplotlib takes a second to load
+
+            plot_people(read, done.records.with_suffix(""))
+        if self.formats:
+            stem = done.records.with_suffix("")
+            export(Source(read, stem, done.recording), self.formats)
         run.write(beside)

@@ -28,6 +28,7 @@ from stream.analysis import Outcome, analyze_recording, open_recording
 from stream.config import ReplayConfig
 from stream.engines import Engines
 from stream.errors import ConfigError, MediaError, StreamError, run_command
+from stream.exports import EXPORTS
 from stream.outputs import Finished, Outputs
 from stream.records import Record
 from stream.runs import Plan
@@ -180,6 +181,15 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--paced", action="store_true", help="in real time, as a call would be")
     parser.add_argument("--no-report", action="store_true", help="records only")
+    parser.add_argument("--plots", action="store_true", help="also PNG and SVG for a paper")
+    parser.add_argument(
+        "--export",
+        nargs="+",
+        choices=EXPORTS,
+        default=[],
+        metavar="FORMAT",
+        help=", ".join(EXPORTS),
+    )
     parser.add_argument("--embed", action="store_true", help="put the recording into its report")
     parser.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", help="e.g. --set window.hop=0.5"
@@ -209,7 +219,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return engines
 
         plan = Plan.of(config, paced=options.paced)
-        outputs = Outputs(plan, report=not options.no_report, embed=options.embed)
+        outputs = Outputs(
+            plan,
+            report=not options.no_report,
+            embed=options.embed,
+            plots=options.plots,
+            formats=tuple(options.export),
+        )
         replay = Replay(config, load, paced=options.paced, finish=outputs)
         try:
             asyncio.run(replay.run(targets(options.files, folder)))

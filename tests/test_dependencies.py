@@ -47,7 +47,7 @@ CONFINED = {
     "faster_whisper": ["workers/whisper.py"],
     "h5py": ["lddu_model/data/csd.py"],
     "markdown_it": ["stream/card.py"],
-    "matplotlib": ["lddu_model/*.py"],
+    "matplotlib": ["lddu_model/*.py", "stream/report/plots.py"],
     "mediapipe": ["workers/face_process.py"],
     "onnxruntime": ["workers/text.py"],
     "pandas": ["stream/frames.py"],

@@ -9,6 +9,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
 import pytest
 from hypothesis import given
@@ -20,6 +21,7 @@ from stream.errors import run_command
 from stream.report import __main__ as command
 from stream.report import words
 from stream.report.build import SCRIPTS, material_of, write_report
+from stream.report.plots import plot_people
 from stream.spec import LABELS
 from tests.made_records import made_records
 from workers.states import REASONS
@@ -229,3 +231,19 @@ def test_the_report_never_says_what_anybody_feels(tmp_path: Path) -> None:
 def test_every_reason_has_a_sentence() -> None:
     assert set(words.REASONS) == set(REASONS)
     assert words.reason("new_one")[0] == "new one"
+
+
+def test_plots_for_a_paper(tmp_path: Path) -> None:
+    columns = gather(made_records(40.0))
+    written = plot_people(columns, tmp_path / "a")
+    assert [path.name for path in written] == ["a.p1.png", "a.p1.svg"]
+    svg = written[1].read_text(encoding="utf-8")
+    for text in (*LABELS, "speech", "time (s)", columns.transcripts[0]["text"].split()[0]):
+        assert f">{text}" in svg or text in svg
+    assert "http://" not in re.sub(r'xmlns(:\w+)?="[^"]*"|<!DOCTYPE[^>]*>|"http[^"]*"', "", svg)
+    again = plot_people(columns, tmp_path / "b")
+    assert [a.read_bytes() for a in written] == [b.read_bytes() for b in again], "no dates inside"
+    with av.open(str(written[0])) as picture:
+        (frame,) = picture.decode(video=0)
+    pixels = frame.to_ndarray(format="rgb24")
+    assert pixels.shape[1] == 1440 and len(np.unique(pixels.reshape(-1, 3), axis=0)) > 100
