@@ -14,8 +14,7 @@ as mean and standard deviation over these sets:
 - each baseline (EMA, One-Euro, Kalman and HMM with constant variance, no smoothing) by its best F1
   among settings within a mean onset latency, and among all;
 - Kalman and HMM with the model's variance against each of these: the fewest switches per minute
-  among settings whose F1 and mean onset latency are no worse, on all tuning streams and on either
-  half of them;
+  among settings whose F1 and mean onset latency on the tuning streams are no worse;
 - beside that, what one reaches who knows the generator, its bursts and its noise, and filters its
   features exactly (`exact`): no filter can do better;
 - the same with the variance shuffled over time, and both smoothers that look both ways.
@@ -96,7 +95,7 @@ class Level:
             name: tried(f, self.tuning, self.scale.middle) for name, f in families.items()
         }
         self.odds = [exact(each) for each in sets]
-        _, self.bound = tried_odds(exact(made), self.tuning)
+        self.bound = tried_odds(exact(made), self.tuning)
 
     def over(self, setting: Setting, sets: Sequence[Said] | None = None) -> list[Score]:
         return [measured(setting, said, self.scale.middle) for said in sets or self.tests]
@@ -154,11 +153,10 @@ class Level:
         own = self.over(reference)
         about = {"baseline": baseline, "within": latency if np.isfinite(latency) else None,
                  "setting_of_baseline": repr(reference), "of_baseline": spread(own)}  # fmt: skip
-        halves = self.tried[baseline].halves_of(reference)
         rows = []
         for name in (*OWN, "exact"):
             family: Tried = self.bound if name == "exact" else self.tried[name]
-            setting = family.matched(score, halves)
+            setting = family.matched(score)
             row = {"rule": name, **about, "matched": None}
             if setting is not None:
                 new = self.of_bound(setting) if name == "exact" else self.over(setting)

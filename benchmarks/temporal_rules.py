@@ -12,7 +12,15 @@ from typing import NamedTuple
 
 import numpy as np
 
-from benchmarks.temporal_scores import ALL, Counts, Decision, Score, counted, decided
+from benchmarks.temporal_scores import (
+    IN_LOGITS,
+    IN_ODDS,
+    Decision,
+    Score,
+    counted,
+    decided,
+    saturating,
+)
 from benchmarks.temporal_streams import OFF_S, ON_S, RATE, WINDOW, Said
 from workers.baselines import Ema, OneEuro, Raw
 from workers.filters import Estimate, Filter, Filtered, Float64, Kalman
@@ -56,7 +64,9 @@ def rules(scale: Scale, window: float = WINDOW) -> dict[str, list[Filter]]:
     middle = np.array([scale.middle])
     hmm = [
         TwoState(OFF_S, ON_S, level, extra * scale.noise, temper, middle, None, shared, window)
-        for temper, extra, shared in product((0.35, 0.5, 0.75, 1.0), (0.0, 0.3), (0.0, 0.6, 0.8))
+        for temper, extra, shared in product(
+            (0.35, 0.5, 0.75, 1.0, 1.3), (0.0, 0.3, 0.6), (0.0, 0.6, 0.8)
+        )
     ]
     return {
         "raw": [Raw()],
@@ -90,8 +100,6 @@ class Tried(NamedTuple):
     settings: list[Setting]
     scores: Float64
     """(n, 3) as in ``Score``."""
-    halves: Float64
-    """(2, n, 3) on each half of the streams."""
 
     def best(self, latency: float = np.inf) -> tuple[Setting, Score] | None:
         """The largest F1 within a mean latency."""
@@ -101,18 +109,11 @@ class Tried(NamedTuple):
         k = int(fit[self.scores[fit, 0].argmax()])
         return self.settings[k], Score(*self.scores[k].tolist())
 
-    def matched(self, reference: Score, halves: Float64) -> Setting | None:
-        """The fewest switches among what is no worse in F1 and latency, over all streams and in
-        either half; `halves` (2, 3) those of the reference.
-        """
+    def matched(self, reference: Score) -> Setting | None:
+        """The fewest switches among what is no worse in F1 and latency."""
         good = (self.scores[:, 0] >= reference.f1) & (self.scores[:, 2] <= reference.latency)
-        for own, other in zip(self.halves, halves, strict=True):
-            good &= (own[:, 0] >= other[0]) & (own[:, 2] <= other[2])
         fit = np.flatnonzero(good)
         return self.settings[int(fit[self.scores[fit, 1].argmin()])] if len(fit) else None
-
-    def halves_of(self, setting: Setting) -> Float64:
-        return self.halves[:, self.settings.index(setting)]
 
 
 def estimates(said: Said) -> list[Estimate]:
@@ -132,31 +133,17 @@ def causal(rule: Filter, items: Sequence[Estimate]) -> Float64:
 
 
 def tried(family: Sequence[Filter], said: Said, middle: float) -> Tried:
-    items = estimates(said)
-    counts = [counted(decided(causal(rule, items), middle), said.truth) for rule in family]
-    settings = [Setting(rule, way) for rule in family for way in ALL]
-    return Tried(settings, *_scores(counts))
+    items, first = estimates(said), family[0]
+    ways = saturating(float(first.level)) if isinstance(first, TwoState) else IN_LOGITS
+    counts = [counted(decided(causal(rule, items), middle, ways), said.truth) for rule in family]
+    settings = [Setting(rule, way) for rule in family for way in ways]
+    return Tried(settings, np.concatenate([each.scores() for each in counts]))
 
 
-def tried_odds(odds: Float64, said: Said) -> tuple[list[Decision], Tried]:
+def tried_odds(odds: Float64, said: Said) -> Tried:
     """Log odds of the label, decided upon in every way."""
-    ways = tuple(
-        Decision(*each)
-        for each in product(
-            (-4.0, -3.0, -2.5, -2.0, -1.5, -1.0, -0.5, 0.0, 0.5),
-            (0.0, 0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 4.0),
-            (0.0, 0.5, 1.0),
-        )
-    )
-    counts = counted(decided(odds, 0.0, ways), said.truth)
-    return list(ways), Tried([Setting(Raw(), way) for way in ways], *_scores([counts]))
-
-
-def _scores(counts: Sequence[Counts]) -> tuple[Float64, Float64]:
-    half = len(counts[0].there) // 2
-    parts = (slice(None), slice(None, half), slice(half, None))
-    whole, *halves = (np.concatenate([each.scores(part) for each in counts]) for part in parts)
-    return whole, np.stack(halves)
+    counts = counted(decided(odds, 0.0, IN_ODDS), said.truth)
+    return Tried([Setting(Raw(), way) for way in IN_ODDS], counts.scores())
 
 
 def measured(setting: Setting, said: Said, middle: float) -> Score:

@@ -16,21 +16,34 @@ from benchmarks.temporal_streams import RATE, Bool
 from workers.decisions import Decided, DecisionConfig, decide
 from workers.filters import Float64
 
-SHIFT = (-2.0, -1.5, -1.0, -0.5, 0.0, 0.5)
-HYSTERESIS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 2.25)
+SHIFT = (-2.5, -2.0, -1.5, -1.0, -0.5, 0.0, 0.5)
+HYSTERESIS = (0.0, 0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 4.0)
 DWELL = (0.0, 0.5, 1.0)
 
 
 class Decision(NamedTuple):
-    """One way to decide on a filtered logit."""
+    """One way to decide on a filtered logit; thresholds are distances from the middle between
+    those of present and of absent labels.
+    """
 
-    shift: float
-    """Of the threshold, from the middle between present and absent labels."""
-    hysteresis: float
+    rise: float
+    """From which a label comes."""
+    fall: float
+    """Below which it goes."""
     dwell: float
 
 
-ALL = tuple(Decision(*each) for each in product(SHIFT, HYSTERESIS, DWELL))
+IN_ODDS = tuple(Decision(x + y, x - y, z) for x, y, z in product(SHIFT, HYSTERESIS, DWELL))
+"""Of log odds."""
+IN_LOGITS = tuple(
+    Decision(x / 2 + y / 2, x / 2 - y / 2, z) for x, y, z in product(SHIFT, HYSTERESIS, DWELL)
+)
+"""Of logits whose noise is that of one window: the same number, less far apart."""
+
+
+def saturating(level: float) -> tuple[Decision, ...]:
+    """``IN_ODDS`` for the mean of two levels at +- `level`."""
+    return tuple(Decision(level * np.tanh(x / 2), level * np.tanh(y / 2), z) for x, y, z in IN_ODDS)
 
 
 class Score(NamedTuple):
@@ -43,35 +56,30 @@ class Score(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """What scores are made of, (G, S) or (S,)."""
+    """What scores are made of, each (G,) over all streams, or one number."""
 
     hits: NDArray[np.int64]
     shown: NDArray[np.int64]
     switches: NDArray[np.int64]
     late: NDArray[np.float64]
     """Seconds, summed over onsets."""
-    there: NDArray[np.int64]
-    """(S,)"""
-    onsets: NDArray[np.int64]
-    """(S,)"""
+    there: int
+    onsets: int
     steps: int
+    streams: int
 
-    def scores(self, streams: slice = slice(None)) -> Float64:
-        """(G, 3) as in ``Score``, over some of the streams."""
-        hits, shown, switches, late = (
-            x[:, streams].sum(1) for x in (self.hits, self.shown, self.switches, self.late)
-        )
-        there, onsets = self.there[streams], self.onsets[streams].sum()
-        minutes = self.steps * len(there) / RATE / 60
-        f1 = 2 * hits / np.maximum(1, shown + there.sum())
-        return np.stack([f1, switches / minutes, late / max(1, onsets)], axis=1)
+    def scores(self) -> Float64:
+        """(G, 3) as in ``Score``."""
+        minutes = self.steps * self.streams / RATE / 60
+        f1 = 2 * self.hits / np.maximum(1, self.shown + self.there)
+        return np.stack([f1, self.switches / minutes, self.late / max(1, self.onsets)], axis=1)
 
 
-def decided(mean: Float64, middle: float, ways: tuple[Decision, ...] = ALL) -> Bool:
+def decided(mean: Float64, middle: float, ways: tuple[Decision, ...]) -> Bool:
     """(T, S) filtered logits -> (G, T, S) what is shown."""
     steps, streams = mean.shape
-    shift, hysteresis, dwell = (np.repeat(x, streams) for x in zip(*ways, strict=True))
-    config = DecisionConfig(middle + shift, hysteresis, dwell)
+    rise, fall, dwell = (np.repeat(x, streams) for x in zip(*ways, strict=True))
+    config = DecisionConfig(middle + (rise + fall) / 2, (rise - fall) / 2, dwell)
     found = np.empty((steps, len(ways), streams), dtype=bool)
     past: Decided | None = None
     for k, row in enumerate(mean):
@@ -92,13 +100,13 @@ def counted(shown: Bool, truth: Bool) -> Counts:
         at = np.where(shown[:, k], k, at)
         ahead[:, k] = at
     late = np.minimum(ahead[:, begin, stream] - begin, end - begin) / RATE
-    member = np.eye(streams)[stream]
     return Counts(
-        hits=(shown & truth).sum(1),
-        shown=shown.sum(1),
-        switches=(shown[:, 1:] != shown[:, :-1]).sum(1),
-        late=late @ member,
-        there=truth.sum(0),
-        onsets=member.sum(0).astype(int),
+        hits=(shown & truth).sum((1, 2)),
+        shown=shown.sum((1, 2)),
+        switches=(shown[:, 1:] != shown[:, :-1]).sum((1, 2)),
+        late=late.sum(1),
+        there=int(truth.sum()),
+        onsets=len(begin),
         steps=steps,
+        streams=streams,
     )

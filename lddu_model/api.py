@@ -48,9 +48,9 @@ VARIANTS: dict[str, Variant] = {
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """Fitted on validation data: logit -> scale * logit + shift, spread -> scale**2 * spread,
-    stated variance -> variance_scale * variance ** variance_power. Novelty raises a variance after
-    that: validation data know nothing of it.
+    """Fitted on validation data: logit -> scale * logit + shift + ``presence`` of what is there,
+    spread -> scale**2 * spread, stated variance -> variance_scale * variance ** variance_power.
+    Novelty raises a variance after that: validation data know nothing of it.
     """
 
     scale: tuple[float, ...]
@@ -60,6 +60,10 @@ class Calibration:
     variance_scale: tuple[float, ...]
     """First that of the fused estimate, then of each modality alone."""
     variance_power: tuple[float, ...]
+    presence: tuple[tuple[float, ...], ...] = ()
+    """Shift of each label (C,) where anything is there, and then for each modality that is; empty:
+    none. What is heard or seen alone comes from other data, with other base rates, than what comes
+    together."""
 
     @staticmethod
     def identity(labels: int, modalities: int) -> Calibration:
@@ -119,8 +123,13 @@ class Model:
                 self.calibration.variance_power,
             )
         )
-        logit, spread = out.logit * scale + shift, out.spread * scale.square()
         absent = ~out.present[..., None]
+        logit, spread = out.logit * scale + shift, out.spread * scale.square()
+        if self.calibration.presence:
+            some, *own = torch.tensor(self.calibration.presence, device=out.logit.device)
+            logit = logit + some * out.present.any(dim=1, keepdim=True)
+            logit = logit + out.present.to(logit.dtype) @ torch.stack(own)
+            shift = shift + some + torch.stack(own)
         each = torch.full_like(out.modality_variance, torch.nan)
         variance, alone = out.variance, out.modality_variance
         if out.modality_logit is not None:

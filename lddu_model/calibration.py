@@ -22,14 +22,26 @@ SMALLEST = 1e-4
 
 def fit_calibration(said: Prediction, truth: Float32, weight: Float32) -> Calibration:
     """From what a model without calibration says of N samples; `truth` (N, C), `weight` (N,)."""
-    scale, shift = fit_probability(said.logit, said.spread, truth, weight)
-    fused = fit_variance(said.logit * scale + shift, said.variance, truth, weight)
+    present: Float32 = np.asarray(np.isfinite(said.modality_variance).any(axis=2), np.float32)
+    scale, shift, presence = fit_probability(said.logit, said.spread, present, truth, weight)
+    some, *own = presence
+    any_there = present.max(axis=1, keepdims=True)
+    calibrated = said.logit * scale + shift + any_there * some + present @ np.stack(own)
+    fused = fit_variance(calibrated, said.variance, truth, weight)
     each = [
-        fit_variance(said.modality_logit[:, m] * scale + shift, alone, truth, weight)
-        for m, alone in enumerate(np.moveaxis(said.modality_variance, 1, 0))
+        fit_variance(said.modality_logit[:, m] * scale + shift + some + mine, alone, truth, weight)
+        for m, (mine, alone) in enumerate(
+            zip(own, np.moveaxis(said.modality_variance, 1, 0), strict=True)
+        )
     ]
     factors, powers = zip(fused, *each, strict=True)
-    return Calibration(_rounded(scale), _rounded(shift), _rounded(factors), _rounded(powers))
+    return Calibration(
+        _rounded(scale),
+        _rounded(shift),
+        _rounded(factors),
+        _rounded(powers),
+        tuple(_rounded(row) for row in presence),
+    )
 
 
 def _rounded(x: Iterable[float]) -> tuple[float, ...]:
@@ -37,33 +49,47 @@ def _rounded(x: Iterable[float]) -> tuple[float, ...]:
 
 
 def fit_probability(
-    logit: Float32, spread: Float32, truth: Float32, weight: Float32
-) -> tuple[Float32, Float32]:
-    """Scale and shift (C,) that give the most likely labels.
+    logit: Float32, spread: Float32, present: Float32, truth: Float32, weight: Float32
+) -> tuple[Float32, Float32, Float32]:
+    """Scale and shift (C,), and ``Calibration.presence`` (1 + M, C), that give the most likely
+    labels.
 
-    All (N, C) but `weight` (N,). The shift undoes what class weights did to the base rate. A weak
-    pull towards the identity keeps labels with few positives sane.
+    `logit`, `spread` and `truth` (N, C), `present` (N, M) of 0 and 1, `weight` (N,). The shifts
+    undo what class weights and other base rates did. A weak pull towards the identity keeps labels
+    with few positives sane, and leaves at 0 what the data do not tell apart.
     """
-    x, v, y = (torch.from_numpy(np.asarray(a, dtype=np.float64)) for a in (logit, spread, truth))
+    x, v, m, y = (
+        torch.from_numpy(np.asarray(a, dtype=np.float64)) for a in (logit, spread, present, truth)
+    )
     w = torch.from_numpy(np.asarray(weight / weight.mean(), dtype=np.float64))[:, None]
-    log_scale = torch.zeros(x.shape[1], dtype=torch.float64, requires_grad=True)
-    shift = torch.zeros(x.shape[1], dtype=torch.float64, requires_grad=True)
+    usual = (m * w).mean(dim=0)
+    changes = m - usual  # what samples have in common is told by the shift
+    log_scale, shift, presence = (
+        torch.zeros(size, dtype=torch.float64, requires_grad=True)
+        for size in ((x.shape[1],), (x.shape[1],), (m.shape[1], x.shape[1]))
+    )
     solver = torch.optim.LBFGS(
-        [log_scale, shift], max_iter=200, line_search_fn="strong_wolfe", tolerance_grad=1e-9
+        [log_scale, shift, presence],
+        max_iter=200,
+        line_search_fn="strong_wolfe",
+        tolerance_grad=1e-9,
     )
 
     def cost() -> torch.Tensor:
         solver.zero_grad()
         scale = log_scale.exp()
-        p = moderated(x * scale + shift, v * scale.square())
+        p = moderated(x * scale + shift + changes @ presence, v * scale.square())
         value = functional.binary_cross_entropy_with_logits(p, y, reduction="none")
-        loss = (value * w).sum() + log_scale.square().sum() + 0.1 * shift.square().sum()
+        pull = log_scale.square().sum() + 0.1 * (shift.square().sum() + presence.square().sum())
+        loss = (value * w).sum() + pull
         loss.backward()  # type: ignore[no-untyped-call]  # torch is partly typed
         return loss
 
     solver.step(cost)  # type: ignore[no-untyped-call]  # torch is partly typed
     scale = log_scale.detach().exp().clamp(MIN_SCALE, MAX_SCALE)
-    return scale.float().numpy(), shift.detach().float().numpy()
+    own = presence.detach()
+    own = torch.cat([-(usual @ own)[None], own])
+    return scale.float().numpy(), shift.detach().float().numpy(), own.float().numpy()
 
 
 def fit_variance(

@@ -41,6 +41,7 @@ class _Calibration(_Strict):
     shift: list[float]
     variance_scale: list[float]
     variance_power: list[float]
+    presence: list[list[float]] = []
 
 
 class CheckpointFile(_Strict):
@@ -89,6 +90,7 @@ def _commit(folder: Path, model: Model, tensors: Path, digest: str) -> Path:
             shift=list(model.calibration.shift),
             variance_scale=list(model.calibration.variance_scale),
             variance_power=list(model.calibration.variance_power),
+            presence=[list(each) for each in model.calibration.presence],
         ),
         thresholds=list(model.thresholds),
         record=model.record,
@@ -174,8 +176,17 @@ def _calibration(where: Path, content: CheckpointFile, rows: int) -> Calibration
         raise CheckpointError(f"{where}: variances need a scale and power, fused and per modality")
     if min(*found.variance_scale, *found.variance_power) <= 0:
         raise CheckpointError(f"{where}: a scale or power of variances is not positive")
-    each = (found.scale, found.shift, found.variance_scale, found.variance_power)
-    return Calibration(*(tuple(x) for x in each))
+    if [len(x) for x in found.presence] not in ([], [len(content.labels)] * rows):
+        raise CheckpointError(
+            f"{where}: presence needs one number per label, for all and per modality"
+        )
+    return Calibration(
+        tuple(found.scale),
+        tuple(found.shift),
+        tuple(found.variance_scale),
+        tuple(found.variance_power),
+        tuple(tuple(row) for row in found.presence),
+    )
 
 
 def _fill(model: Model, path: Path, digest: str) -> None:

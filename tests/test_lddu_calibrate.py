@@ -42,6 +42,20 @@ def test_other_base_rates_are_met(checkpoint: Path, tmp_path: Path) -> None:
         assert tensor.equal(after.net.state_dict()[name]), name
 
 
+def test_other_base_rates_of_what_is_seen_alone_are_met() -> None:
+    model = lddu_model.create("default", SPEC, LABELS, SMALL)
+    faces = [
+        replace(s, labels=1 - s.labels)
+        for s in toy_samples(400, ("face",), seed=5, signal=0.0)
+        if s.labels is not None
+    ]
+    views = {"words": toy_samples(400, ("words",), signal=0.0), "face": faces}
+    choose(model, views)
+    for samples in views.values():
+        rate = stacked_labels(samples).mean(axis=0)
+        assert np.abs(predict_all(model, samples).probability.mean(axis=0) - rate).max() < 0.03
+
+
 def test_faults_are_told(
     checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

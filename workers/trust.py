@@ -29,8 +29,9 @@ class TrustConfig:
     """Seconds that are looked back."""
     shortest: float = 30.0
     """Seconds before which nothing is decided."""
-    sigmas: float = 2.0
-    """Standard errors above 0 that the correlation must be."""
+    sigmas: float = 1.5
+    """Standard errors above 0 that the correlation must be: a variance that says nothing passes in
+    one of 15 cases, and one that does (correlation .3, 1 s) fails in one of 14 after 2 minutes."""
     every: float = 5.0
     """Seconds between decisions."""
     most: int = 400
