@@ -120,7 +120,9 @@ class Receiver:
         if self._stopped:
             self.counts["frames_refused"] += 1
             return
-        self._lost = encoded.lost or self._lost
+        self._lost = (
+            self._lost or encoded.lost
+        )  # an error of before explains what was dropped since
         try:
             messages = self._convert(codec, encoded)
         except Exception as error:  # noqa: BLE001  libraries read here what strangers sent

@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import random
 from pathlib import Path
 
+import numpy as np
 import pytest
+from aiortc.rtcrtpparameters import RTCRtpHeaderExtensionParameters, RTCRtpParameters
+from aiortc.rtp import HeaderExtensionsMap, RtpPacket
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from benchmarks.chaos import __main__, journal, truncation
+from benchmarks.chaos.heard import covered
 from benchmarks.chaos.journal import Journal
+from benchmarks.chaos.mutate import mutate
+from benchmarks.chaos.payloads import calls, payload_start
+from benchmarks.chaos.relay import Link, Relay
 
 
 def test_a_programme_goes_on_where_it_was_stopped(tmp_path: Path) -> None:
@@ -45,3 +56,57 @@ def test_truncation_of_every_kind(
 def test_an_end_that_helps_nobody_is_wrong() -> None:
     rows = [{"how": how, "seconds": 1.0} for how in ("whole", "no hint", "KeyError")]
     assert truncation.summary(rows)["wrong"] == 2
+
+
+def test_a_mutated_payload_keeps_its_packet() -> None:
+    packet = RtpPacket(payload_type=96, sequence_number=7, timestamp=9)
+    packet.payload = b"payload"
+    data = packet.serialize()
+    assert data[payload_start(data) :] == b"payload"
+    ids = HeaderExtensionsMap()
+    extension = RTCRtpHeaderExtensionParameters(id=1, uri="urn:ietf:params:rtp-hdrext:sdes:mid")
+    ids.configure(RTCRtpParameters(headerExtensions=[extension]))
+    packet.extensions.mid = "0"
+    longer = packet.serialize(ids)
+    assert len(longer) > len(data)
+    assert longer[payload_start(longer) :] == b"payload"
+
+
+@settings(deadline=None)
+@given(st.binary(max_size=100), st.integers(0, 10_000))
+def test_mutations_are_repeatable_and_short(data: bytes, seed: int) -> None:
+    made = [mutate(random.Random(seed), data, [b"other"]) for _ in range(2)]
+    assert made[0] == made[1]
+    assert len(made[0]) <= 1200
+
+
+@pytest.mark.parametrize("codec", ["opus", "h264"])
+def test_a_track_with_mutated_payloads_lives(codec: str) -> None:
+    result = asyncio.run(calls(codec, 1, 8, "test"))
+    assert result["mutated"] == 8
+    assert not result["dead"]
+    assert not result["unaccounted"]
+
+
+def test_the_relay_loses_what_its_script_says() -> None:
+    async def both(seed: str) -> list[int]:
+        """Numbers of the packets that came through."""
+        relay = Relay(Link(loss=0.3), 60.0, seed)
+        passed: list[int] = []
+        vars(relay._right)["send"] = lambda data: passed.append(data[3])
+        relay.begin()
+        for n in range(200):
+            relay._from_sender(bytes([128, 96, 0, n]), ("127.0.0.1", 9))
+        assert relay.counts["sent"] == 200
+        assert relay.counts["lost"] == 200 - len(passed)
+        return passed
+
+    first, again, other = (asyncio.run(both(seed)) for seed in ("1", "1", "2"))
+    assert first == again != other
+    assert 100 < len(first) < 180
+
+
+def test_sound_is_counted_once() -> None:
+    second = np.zeros(16_000, np.float32)
+    pieces = [(0.0, second), (0.5, second), (2.0, second)]
+    assert covered(pieces, (0.0, 4.0)) == pytest.approx(2.5 / 4)

@@ -19,6 +19,7 @@ from benchmarks.chaos.journal import Journal, Result, machine, open_journal, wri
 
 FAULTS = {
     "network": "a voice over a network that loses, delays and cuts",
+    "payloads": "mutated Opus, VP8 and H.264 payloads in live tracks",
     "truncation": "recordings that were cut off, at many points each",
     "overload": "more calls at once than the server can carry",
     "cycles": "many calls, one after the other",
