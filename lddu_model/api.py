@@ -105,15 +105,19 @@ class Model:
         modality that is left out or all masked has infinite ``modality_variance``. With nothing
         present the prior speaks: the base rate with the model's prior variance.
         """
-        if not samples:
-            return self._empty()
+        return self.describe(self.outputs(samples)) if samples else self._empty()
+
+    def outputs(self, samples: Sequence[Sample]) -> Output:
+        """What the network gives for at least one sample; calibration has no part in it."""
         if self.net.training:
             self.net.eval()
         with torch.inference_mode():
             batch = collate(samples, self.spec).to(self.device)
-            return self._describe(self.net(batch.features, batch.mask))
+            found: Output = self.net(batch.features, batch.mask)
+            return found
 
-    def _describe(self, out: Output) -> Prediction:
+    def describe(self, out: Output) -> Prediction:
+        """What `out` (of ``outputs``) says under the calibration of now."""
         scale, shift, factor, power = (
             torch.tensor(x, device=out.logit.device)
             for x in (

@@ -20,16 +20,27 @@ Views = Mapping[str, Sequence[Sample]]
 PREDICT_BATCH = 256
 
 
+class Outputs:
+    """What the network gives for some samples, to be described under several calibrations."""
+
+    def __init__(self, model: Model, samples: Sequence[Sample]) -> None:
+        """In batches of similar lengths: padding costs time, not accuracy."""
+        size = [sum(len(x) for x in sample.features.values()) for sample in samples]
+        order = np.argsort(size, kind="stable")
+        self._parts = [
+            model.outputs([samples[i] for i in order[start : start + PREDICT_BATCH]])
+            for start in range(0, len(order), PREDICT_BATCH)
+        ]
+        self._back = np.argsort(order, kind="stable")
+
+    def described(self, model: Model) -> Prediction:
+        """In the order of the samples."""
+        return _joined([model.describe(part) for part in self._parts], self._back)
+
+
 def predict_all(model: Model, samples: Sequence[Sample]) -> Prediction:
-    """``model.predict`` in batches of similar lengths (padding costs time, not accuracy)."""
-    size = [sum(len(x) for x in sample.features.values()) for sample in samples]
-    order = np.argsort(size, kind="stable")
-    parts = [
-        model.predict([samples[i] for i in order[start : start + PREDICT_BATCH]])
-        for start in range(0, len(order), PREDICT_BATCH)
-    ]
-    back = np.argsort(order, kind="stable")
-    return _joined(parts, back)
+    """``model.predict`` of any number of samples."""
+    return Outputs(model, samples).described(model) if samples else model.predict(samples)
 
 
 def _joined(parts: Sequence[Prediction], order: Any = slice(None)) -> Prediction:
@@ -39,29 +50,39 @@ def _joined(parts: Sequence[Prediction], order: Any = slice(None)) -> Prediction
 
 
 def score(
-    model: Model, samples: Sequence[Sample], thresholds: Sequence[float] | None = None
+    model: Model,
+    samples: Sequence[Sample],
+    thresholds: Sequence[float] | None = None,
+    said: Prediction | None = None,
 ) -> dict[str, Any]:
-    """All metrics of ``metrics.summary`` at `thresholds` (default: the model's own)."""
-    prediction = predict_all(model, samples)
+    """All metrics of ``metrics.summary`` at `thresholds` (default: the model's own).
+
+    `said`: what the model says of `samples`, where that is known.
+    """
+    prediction = predict_all(model, samples) if said is None else said
     chosen = model.thresholds if thresholds is None else thresholds
     return metrics.summary(
         stacked_labels(samples), prediction.probability, prediction.variance, chosen, model.labels
     )
 
 
-def choose(model: Model, views: Views) -> None:
-    """Set calibration and thresholds of `model` from validation views, each with equal weight."""
+def choose(model: Model, views: Views) -> dict[str, Prediction]:
+    """Set calibration and thresholds of `model` from validation views, each with equal weight.
+
+    Returns what the model then says of each.
+    """
     model.calibration = Calibration.identity(len(model.labels), len(model.spec.modalities))
-    predictions = {name: predict_all(model, samples) for name, samples in views.items()}
+    outputs = {name: Outputs(model, samples) for name, samples in views.items()}
     truth = np.concatenate([stacked_labels(samples) for samples in views.values()])
     weight = np.concatenate(
         [np.full(len(samples), 1.0 / len(samples)) for samples in views.values()]
     ).astype(np.float32)
-    model.calibration = fit_calibration(_joined(list(predictions.values())), truth, weight)
-    probability = np.concatenate(
-        [predict_all(model, samples).probability for samples in views.values()]
-    )
+    plain = _joined([each.described(model) for each in outputs.values()])
+    model.calibration = fit_calibration(plain, truth, weight)
+    said = {name: each.described(model) for name, each in outputs.items()}
+    probability = np.concatenate([each.probability for each in said.values()])
     model.thresholds = best_thresholds(probability, truth, weight)
+    return said
 
 
 def own_thresholds(model: Model, samples: Sequence[Sample]) -> tuple[float, ...]:

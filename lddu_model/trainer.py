@@ -115,9 +115,10 @@ class Trainer:
     def _judge(self, row: Row) -> None:
         """Add validation scores to `row`. With several processes all learn what the first finds."""
         if self.ranks.first:
-            choose(self.model, self.views)
+            said = choose(self.model, self.views)
             row["validation"] = {
-                name: score(self.model, samples) for name, samples in self.views.items()
+                name: score(self.model, samples, said=said[name])
+                for name, samples in self.views.items()
             }
             row["score"] = float(np.mean([each["map"] for each in row["validation"].values()]))
             tqdm.write(

@@ -36,7 +36,7 @@ from workers.messages import (
     Word,
     freeze,
 )
-from workers.text import CONTEXT_WORDS, TextEncoder, TextStage
+from workers.text import CONTEXT_WORDS, TEXT_DIM, TextEncoder, TextStage
 from workers.windows import WindowPlan
 from workers.worker import Stage
 
@@ -141,7 +141,10 @@ class Maker:
         before = [_ending_at_zero(_spoken(comment.before, longest)) for comment in comments]
         later = _Later()
         for first, segments in zip(before, spoken, strict=True):
-            _push_all(TextStage(PERSON, later), [*first, *segments])
+            stage, asked = TextStage(PERSON, later), len(later.texts)
+            _push_all(stage, first)
+            del later.texts[asked:]  # they are context; nobody looks at their own vectors
+            _push_all(stage, segments)
         known = _Known(self.extractors.text, later)
         for comment, first, segments in zip(comments, before, spoken, strict=True):
             utterance = Utterance(comment.id, comment.labels, 0.0, segments[-1].t1)
@@ -213,14 +216,15 @@ class _Later:
 
 
 class _Known:
-    """Answers what was noted."""
+    """Answers what was noted; zeros for what was not."""
 
     def __init__(self, encoder: TextEncoder, later: _Later) -> None:
         vectors = encoder.encode_many(later.texts)
         self._vectors = dict(zip(later.texts, vectors, strict=True))
 
     def encode(self, words: Sequence[str], context: Sequence[str] = ()) -> Float32:
-        return self._vectors[tuple(words), tuple(context)]
+        found = self._vectors.get((tuple(words), tuple(context)))
+        return np.zeros((len(words), TEXT_DIM), np.float32) if found is None else found
 
 
 def copy_name(name: str, k: int) -> str:
