@@ -18,6 +18,7 @@ from stream.call_settings import MAX_SENSITIVITY, CallSettings, explain
 from stream.calls import Calls
 from stream.card import card_page, limits, read_card
 from stream.config import CONSENT_VERSION, Consent, ServeConfig
+from stream.doors import Doors
 from stream.engines import SHIPPED_CHECKPOINT
 from stream.group import Groups
 from stream.guards import MAX_BODY, add_headers, answer_in_json, limit_rate, only_own_page
@@ -58,6 +59,7 @@ def build(
     metrics: Metrics,
     labels: tuple[str, ...],
     groups: Groups | None = None,
+    doors: Doors | None = None,
     *,
     loopback: bool,
 ) -> web.Application:
@@ -68,6 +70,8 @@ def build(
     requests = Rate(limits.requests_per_second, 2 * limits.requests_per_second)
     offers = Rate(limits.offers_per_minute / 60, limits.offers_per_minute)
     passed = [answer_in_json, only_own_page(loopback=loopback), limit_rate(requests, offers)]
+    if doors is not None:
+        passed = [doors.middleware(), *passed]
     app = web.Application(middlewares=passed, client_max_size=MAX_BODY)
     app.on_response_prepare.append(add_headers)
     whip.add_routes(app)

@@ -73,6 +73,8 @@ class Metrics:
         """Longest stall of the event loop so far."""
         self.recording: Mapping[str, int] = {}
         """What became of recorded sessions, where they are recorded."""
+        self.connections: Mapping[str, int] = {}
+        """HTTP connections that were refused, by reason."""
         self.restarts: Callable[[], Mapping[str, int]] = dict
         """How often each worker process was started again."""
         self._ended = Tally()
@@ -161,6 +163,12 @@ class _Calls(Collector):
         for what, n in self._metrics.recording.items():
             recording.add_metric([what], n)
         yield recording
+        connections = CounterMetricFamily(
+            "lddu_connections_refused", "HTTP connections refused or given up", labels=["why"]
+        )
+        for why, n in self._metrics.connections.items():
+            connections.add_metric([why], n)
+        yield connections
         refused = CounterMetricFamily(
             "lddu_calls_refused",
             "Calls refused for load, by what there was too much of",

@@ -66,6 +66,7 @@ class LimitsConfig(Section):
     calls_per_room: Annotated[int, Field(ge=1)] = 8
     offers_per_minute: Annotated[int, Field(ge=1)] = 60
     requests_per_second: Annotated[int, Field(ge=1)] = 100
+    connections_per_address: Annotated[int, Field(ge=1)] = 128
 
 
 class OverloadConfig(Section):

@@ -24,6 +24,7 @@ from stream.app import build
 from stream.audit import AuditLog
 from stream.calls import Calls
 from stream.config import ServeConfig, load, parse_overrides, use_baseline
+from stream.doors import KEEP_ALIVE_S, Doors
 from stream.drain import stop_on_signals
 from stream.engines import Engines
 from stream.errors import ConfigError, run_command
@@ -151,21 +152,39 @@ async def serve(
             _groups(config, labels) as groups,
             _watched(config, engines, metrics, recorder, audit, groups) as calls,
         ):
-            app = build(config, calls, metrics, labels, groups, loopback=is_loopback(config.host))
-            runner = web.AppRunner(app, access_log=None, shutdown_timeout=2.0)
-            await runner.setup()
-            try:
-                await web.SockSite(runner, listening, ssl_context=context).start()
+            loopback = is_loopback(config.host)
+            doors = Doors(config.limits.connections_per_address)
+            metrics.connections = doors.counts
+            app = build(config, calls, metrics, labels, groups, doors, loopback=loopback)
+            async with _answering(app, doors, listening, context):
                 ready()
                 await stop.wait()
                 await calls.close()
-            finally:
-                await runner.cleanup()
         if audit is not None:
             await audit.note("server_stopped")
     finally:
         watching.cancel()
         await asyncio.wait([watching])
+
+
+@contextlib.asynccontextmanager
+async def _answering(
+    app: web.Application, doors: Doors, listening: socket.socket, context: ssl.SSLContext | None
+) -> AsyncIterator[None]:
+    """Answer requests."""
+    runner = web.AppRunner(
+        app, access_log=None, shutdown_timeout=2.0, keepalive_timeout=KEEP_ALIVE_S
+    )
+    await runner.setup()
+    try:
+        assert runner.server is not None
+        server = await doors.open(runner.server, listening, context)
+        try:
+            yield
+        finally:
+            server.close()
+    finally:
+        await runner.cleanup()
 
 
 async def _audit(config: ServeConfig, labels: tuple[str, ...]) -> AuditLog | None:
