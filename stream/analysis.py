@@ -81,7 +81,7 @@ def open_recording(path: str | os.PathLike[str], config: ReplayConfig) -> Media:
     return open_media(
         path,
         fps=config.analysis.frames_per_second,
-        max_width=config.analysis.max_width,
+        max_width=config.many.max_width if config.people == "many" else config.analysis.max_width,
         audio=consent.voice or consent.words,
         video=consent.face,
     )
@@ -117,6 +117,7 @@ async def analyze_recording(
         plan=_short_plan(media.duration, config),
         both_ways=config.two_sided and not paced,
         source="file",
+        many=config.people == "many",
     )
     outcome = Outcome()
     try:

@@ -70,6 +70,15 @@ class AnalysisConfig(Section):
     """False: no transcription (e.g. a language that the text encoder does not know)."""
 
 
+class ManyConfig(Section):
+    """A picture with many people: a shared tab, a recorded meeting."""
+
+    at_once: Annotated[int, Field(ge=1, le=8)] = 4
+    """Faces that are looked at in each picture; with more people each waits for its turn."""
+    max_width: Annotated[int, Field(ge=320, le=1920)] = 1280
+    """Of the picture, instead of ``analysis.max_width``."""
+
+
 class DeviceConfig(Section):
     lddu: Literal["auto", "cpu", "cuda"] = "auto"
     asr: Literal["auto", "cpu", "cuda"] = "auto"
@@ -98,6 +107,7 @@ class StreamConfig(Section):
     device: DeviceConfig = DeviceConfig()
     window: WindowConfig = WindowConfig()
     analysis: AnalysisConfig = AnalysisConfig()
+    many: ManyConfig = ManyConfig()
     smoothing: SmoothingConfig = SmoothingConfig()
     gate: GateConfig = GateConfig()
 
@@ -178,6 +188,8 @@ class ReplayConfig(StreamConfig):
     """What the recorded people agreed to have analysed."""
     boxes: bool = True
     """Also write where faces are: a report draws it."""
+    people: Literal["one", "many"] = "one"
+    """many: several people in one picture, each with estimates of their own."""
     outlines: bool = False
     """Also write face outlines."""
     two_sided: bool = True

@@ -28,7 +28,7 @@ from workers.worker import Run, inline
 
 SHIPPED_CHECKPOINT = Path(lddu_model.__file__).parent / "checkpoints" / "live-v1"
 
-THREADED = ("face", "transcribe", "voice", "text")
+THREADED = ("face", "transcribe", "voice", "text", "attribute")
 """Stages that take milliseconds or more: one thread each, shared by all sessions, in turn."""
 
 

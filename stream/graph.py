@@ -1,4 +1,4 @@
-"""The graph of one participant: the only place that names stages, edges, capacities and policies.
+"""The graph of a participant: the only place that names stages, edges, capacities and policies.
 
 ::
 
@@ -6,6 +6,13 @@
                        +-> transcribe -> text -----+-> align -> infer -> smooth -> EmotionState
     VideoFrame -> face ----------------------------+
                   (events, transcripts and faces are also outputs)
+
+Where a participant shares a picture with many people (``GraphConfig.many``), ``face`` follows all
+of them, and ``attribute`` divides what is seen and heard; behind it every person has windows,
+estimates and states of their own::
+
+    voice, transcribe, face, vad -> attribute -+-> text -+-> align -> infer -> smooth
+                                               +---------+
 
 Live, replay, preparation and tests use this graph; they differ in sources, sinks, pacing and in
 whether full mailboxes make producers wait (``Flow.LOSSLESS``) or lose the oldest item
@@ -22,7 +29,9 @@ from enum import Enum
 from typing import Protocol
 
 from workers.align import AlignConfig, AlignStage
-from workers.face import DetectsFaces, FaceStage
+from workers.attribute import AttributeStage
+from workers.each import AlignEach, SmoothEach
+from workers.face import FaceStage
 from workers.infer import InferenceEngine, InferWorker
 from workers.mailbox import Mailbox, Policy
 from workers.messages import (
@@ -34,6 +43,7 @@ from workers.messages import (
     Gap,
     Message,
     Modality,
+    Presence,
     Progress,
     SpeechSegment,
     TextFrames,
@@ -41,6 +51,7 @@ from workers.messages import (
     VideoFrame,
     VoicedAudio,
 )
+from workers.people import PeopleStage, WatchesPeople
 from workers.smooth import SmoothConfig, SmoothStage
 from workers.states import EmotionEvent, EmotionState
 from workers.text import EncodesText, TextStage
@@ -76,6 +87,7 @@ BOXES: Mapping[str, Box] = {
     "voice": Box(500, Policy.DROP_OLDEST, 5.0),
     "transcribe": Box(8, Policy.DROP_OLDEST, 8.0),
     "text": Box(16, Policy.BLOCK),
+    "attribute": Box(64, Policy.BLOCK),
     "align": Box(64, Policy.BLOCK),
     "infer": Box(16, Policy.DROP_OLDEST, 2.0),
     "smooth": Box(16, Policy.BLOCK),
@@ -93,7 +105,7 @@ class Extractors(Protocol):
     @property
     def text(self) -> EncodesText: ...
     @property
-    def face(self) -> DetectsFaces: ...
+    def face(self) -> WatchesPeople: ...
 
 
 class Engines(Extractors, Protocol):
@@ -117,8 +129,16 @@ class InlineRuns:
 
 
 @dataclass(frozen=True, slots=True)
+class Many:
+    """How a picture with many people is looked at."""
+
+    at_once: int = 4
+    """Faces per picture."""
+
+
+@dataclass(frozen=True, slots=True)
 class GraphConfig:
-    """What a graph of one person is built from."""
+    """What the graph of a participant is built from."""
 
     plan: WindowPlan
     expected: frozenset[Modality]
@@ -127,27 +147,24 @@ class GraphConfig:
     align: AlignConfig
     smooth: SmoothConfig
     flow: Flow
+    many: Many | None = None
+    """None: the participant is the one person in the picture."""
 
 
 @dataclass(slots=True)
 class Graph:
-    """Mailboxes and workers of one person; run with ``run``."""
+    """Mailboxes and workers of one participant; run with ``run``."""
 
     boxes: dict[str, Mailbox[Message]]
     workers: dict[str, Worker | InferWorker]
-    align: AlignStage
-    smooth: SmoothStage
+    align: AlignStage | AlignEach
+    smooth: SmoothStage | SmoothEach
     _audio: list[Mailbox[Message]] = field(default_factory=list)
     _video: list[Mailbox[Message]] = field(default_factory=list)
 
     @property
-    def smoothers(self) -> list[SmoothStage]:
-        """Of everybody whom this graph follows."""
-        return [self.smooth]
-
-    @property
     def output(self) -> Mailbox[Message]:
-        """EmotionState, EmotionEvent, TranscriptSegment, FaceFrame and Gap."""
+        """EmotionState, EmotionEvent, TranscriptSegment, FaceFrame, Presence and Gap."""
         return self.boxes["output"]
 
     async def put(self, item: AudioChunk | VideoFrame | Progress | Gap) -> None:
@@ -176,6 +193,12 @@ class Graph:
                 if name != "output":
                     box.discard()
 
+    def stale(self, person: str, t: float) -> EmotionState | None:
+        """What is left to say of `person` at `t`, when no window has come for a while."""
+        if isinstance(self.smooth, SmoothEach):
+            return self.smooth.stale(person, t)
+        return self.smooth.stale(t)
+
     def accounts(self) -> dict[str, StageAccount]:
         return {name: worker.account for name, worker in self.workers.items()}
 
@@ -195,15 +218,20 @@ class Graph:
 
 def build(person: str, config: GraphConfig, engines: Engines, runs: Runs) -> Graph:
     """Wire the graph of `person`; must be called on the event loop that will run it."""
-    stages = feature_stages(person, config.plan, config.vad, config.align, engines)
+    stages = feature_stages(person, config.plan, config.vad, config.align, engines, config.many)
     align = stages["align"]
-    assert isinstance(align, AlignStage)
-    smooth = SmoothStage(person, config.smooth)
+    assert isinstance(align, AlignStage | AlignEach)
+    smooth = (
+        SmoothEach(lambda name: SmoothStage(name, config.smooth))
+        if config.many
+        else SmoothStage(person, config.smooth)
+    )
     stages["smooth"] = smooth
 
+    edges = MANY_EDGES if config.many else EDGES
     present = {*stages, "infer", "output"}
     targets = {
-        name: [box for box in EDGES[name] if box in present] for name in present - {"output"}
+        name: [box for box in edges[name] if box in present] for name in present - {"output"}
     }
     boxes = _mailboxes(targets, config.flow)
     workers: dict[str, Worker | InferWorker] = {
@@ -228,7 +256,12 @@ def build(person: str, config: GraphConfig, engines: Engines, runs: Runs) -> Gra
 
 
 def feature_stages(
-    person: str, plan: WindowPlan, vad: VadConfig, align: AlignConfig, extractors: Extractors
+    person: str,
+    plan: WindowPlan,
+    vad: VadConfig,
+    align: AlignConfig,
+    extractors: Extractors,
+    many: Many | None = None,
 ) -> dict[str, Stage]:
     """The stages from sound and picture to windows of `plan`, by name.
 
@@ -244,9 +277,24 @@ def feature_stages(
     if "words" in expected:
         stages["transcribe"] = TranscribeStage(person, extractors.transcriber)
         stages["text"] = TextStage(person, extractors.text)
+    if many is not None:
+        return {**stages, **_stages_of_many(person, plan, align, extractors, many)}
     if "face" in expected:
         stages["face"] = FaceStage(person, extractors.face)
     return {**stages, "align": AlignStage(person, plan, align)}
+
+
+def _stages_of_many(
+    person: str, plan: WindowPlan, align: AlignConfig, extractors: Extractors, many: Many
+) -> dict[str, Stage]:
+    stages: dict[str, Stage] = {}
+    faces = "face" in align.expected
+    if faces:
+        stages["face"] = PeopleStage(person, extractors.face, many.at_once)
+    sound = bool(align.expected & {"voice", "words"})
+    stages["attribute"] = AttributeStage(person, align.max_wait, faces=faces, sound=sound)
+    stages["align"] = AlignEach(lambda name, t: AlignStage(name, plan.after(t), align))
+    return stages
 
 
 EDGES: Mapping[str, Sequence[str]] = {
@@ -259,6 +307,16 @@ EDGES: Mapping[str, Sequence[str]] = {
     "infer": ("smooth",),
     "smooth": ("output",),
 }
+
+MANY_EDGES: Mapping[str, Sequence[str]] = {
+    **EDGES,
+    "vad": ("voice", "transcribe", "attribute"),
+    "voice": ("attribute",),
+    "transcribe": ("attribute",),
+    "face": ("attribute", "output"),
+    "attribute": ("text", "align", "output"),
+}
+"""Of a picture with many people."""
 
 
 def _mailboxes(targets: Mapping[str, Sequence[str]], flow: Flow) -> dict[str, Mailbox[Message]]:
@@ -289,19 +347,32 @@ def takes(producer: str, box: str, item: Message) -> bool:
         case Gap():  # told outside once: by align, where all paths meet, or by smooth
             return box != "infer" and (box != "output" or producer in ("align", "smooth"))
         case Progress():
-            if box in ("voice", "transcribe"):
-                return item.source == ("voice" if box == "voice" else "words")
-            return box in ("text", "align")
+            return _passes(producer, box, item)
+        case TranscriptSegment() if box == "text":
+            return item.known
+        case FaceFrame() | Presence() if producer == "attribute":  # outside they came from face
+            return box == "align"
         case _:
             return isinstance(item, CARRIES.get(box, ()))
+
+
+def _passes(producer: str, box: str, item: Progress) -> bool:
+    if box in ("voice", "transcribe", "text"):
+        return item.source == ("voice" if box == "voice" else "words")
+    if producer == "vad":  # it reaches the others by way of what it makes
+        return False
+    if producer == "attribute" and item.source == "words":
+        return False
+    return box in ("attribute", "align")
 
 
 CARRIES: Mapping[str, tuple[type, ...]] = {
     "voice": (VoicedAudio,),
     "transcribe": (SpeechSegment,),
     "text": (TranscriptSegment,),
-    "align": (AcousticFrames, TextFrames, FaceFrame),
+    "attribute": (VoicedAudio, AcousticFrames, TranscriptSegment, FaceFrame, Presence),
+    "align": (AcousticFrames, TextFrames, FaceFrame, Presence),
     "infer": (AlignedWindow,),
     "smooth": (EmotionEstimate,),
-    "output": (EmotionState, EmotionEvent, TranscriptSegment, FaceFrame),
+    "output": (EmotionState, EmotionEvent, TranscriptSegment, FaceFrame, Presence),
 }

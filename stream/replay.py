@@ -179,6 +179,9 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--baseline", choices=BASELINES, help="a filter without the model's variance, to compare"
     )
+    parser.add_argument(
+        "--people", action="store_true", help="several people in one picture: estimates for each"
+    )
     parser.add_argument("--paced", action="store_true", help="in real time, as a call would be")
     parser.add_argument("--no-report", action="store_true", help="records only")
     parser.add_argument("--plots", action="store_true", help="also PNG and SVG for a paper")
@@ -202,6 +205,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     overrides = configuration.use_baseline(
         configuration.parse_overrides(options.set), options.baseline
     )
+    if options.people:
+        overrides["people"] = "many"
     config = configuration.load(ReplayConfig, options.config, overrides)
     folder = options.out
     try:

@@ -13,7 +13,7 @@ from stream.call_settings import CallSettings
 from stream.config import Consent, StreamConfig
 from stream.degrade import Degrader, Load
 from stream.engines import Engines
-from stream.graph import Flow, Graph, GraphConfig, Runs, build
+from stream.graph import Flow, Graph, GraphConfig, Many, Runs, build
 from stream.overlay import outlines
 from stream.pause import Pause
 from stream.records import Origin, Record
@@ -50,8 +50,11 @@ def graph_config(
     plan: WindowPlan | None = None,
     *,
     both_ways: bool = False,
+    many: bool = False,
 ) -> GraphConfig:
-    """The graph's part of a configuration; `plan` defaults to sliding windows."""
+    """The graph's part of a configuration; `plan` defaults to sliding windows, `many` people may
+    be in the picture.
+    """
     align = align_config(engines.model.spec, expected)
     if flow is Flow.LIVE:
         align = replace(align, max_wait=config.window.max_wait)
@@ -70,6 +73,7 @@ def graph_config(
             both_ways=both_ways,
         ),
         flow=flow,
+        many=Many(config.many.at_once) if many else None,
     )
 
 
@@ -100,7 +104,7 @@ def expected_modalities(consent: Consent, *, audio: bool, video: bool) -> frozen
 
 
 class Session:
-    """Feeds the graph of one person and turns its output into records.
+    """Feeds the graph of one participant and turns its output into records.
 
     `now` gives the current stream time, from which the lag of a record is measured; recordings
     that are not paced have none.
@@ -122,12 +126,13 @@ class Session:
         plan: WindowPlan | None = None,
         both_ways: bool = False,
         source: Origin = "camera",
+        many: bool = False,
     ) -> None:
         self.id = session
         self.person = person
         self.graph: Graph = build(
             person,
-            graph_config(config, engines, expected, flow, plan, both_ways=both_ways),
+            graph_config(config, engines, expected, flow, plan, both_ways=both_ways, many=many),
             engines,
             runs,
         )
@@ -143,14 +148,17 @@ class Session:
             config.window.width,
             config.window.hop,
             source,
-            many=False,
+            many=many,
         )
+        self._many = many
         self._refused = any(not getattr(consent, name) for name in config.modalities)
         self._now = now
         self._faces = faces
         self._hop, self._stale_after = config.window.hop, config.gate.stale_after
-        self._shown: tuple[float, float] | None = None
-        """Time of the newest state, and when it came (both in stream time)."""
+        self._shown: dict[str, tuple[float, float]] = {}
+        """Of everybody present: time of the newest state, and when it came (in stream time)."""
+        self._there: dict[str, Presence] = {}
+        """People in a picture with many, since when."""
         self._lossless = flow is Flow.LOSSLESS
         self._subscribers: list[Subscription] = []
         self._clock: records.ClockRecord | None = None
@@ -222,7 +230,7 @@ class Session:
     @property
     def behind(self) -> float:
         """Seconds from the end of the newest window to its state, when that came."""
-        return 0.0 if self._shown is None else self._shown[1] - self._shown[0]
+        return max((came - t for t, came in self._shown.values()), default=0.0)
 
     def recording(self, reason: str | None) -> None:
         """Tell subscribers that the session is recorded, or for what `reason` it is not."""
@@ -246,8 +254,7 @@ class Session:
             smoothing = smoothing.model_copy(update={"filter": name})
             width, thresholds = self._config.window.width, self._model.thresholds
             rule = filter_of(smoothing, width, thresholds, self._prior)
-            for smooth in self.graph.smoothers:
-                smooth.change(rule, shifts, constant=name == "kalman_constant")
+            self.graph.smooth.change(rule, shifts, constant=name == "kalman_constant")
         self._settings = settings
         self._pause.on = settings.paused
         self._told_settings = records.settings(
@@ -270,7 +277,9 @@ class Session:
             self._told_settings,
         )
         first: list[Record] = [record for record in told if record is not None]
-        first.append(records.state(self._in_full(warming_up(self.person)), 0.0))
+        first += [records.person(each) for each in self._there.values()]
+        if not self._many:
+            first.append(records.state(self._in_full(warming_up(self.person)), 0.0))
         for record in first:
             subscriber.put(record)
         if self._ended is not None:
@@ -301,12 +310,11 @@ class Session:
         """Say that the estimate is stale while no window comes; only where time passes."""
         while self._now is not None:
             await asyncio.sleep(self._hop)
-            if self._shown is None or self._now() - self._shown[1] < self._stale_after:
-                continue
-            t, came = self._shown
-            state = self.graph.smooth.stale(t + self._now() - came)
-            if state is not None:
-                self._broadcast(records.state(self._in_full(state), self._lag(state.t)))
+            for person, (t, came) in list(self._shown.items()):
+                gone = self._now() - came
+                state = self.graph.stale(person, t + gone) if gone >= self._stale_after else None
+                if state is not None:
+                    self._broadcast(records.state(self._in_full(state), self._lag(state.t)))
 
     def _broadcast(self, record: Record) -> None:
         if self._abandoned:
@@ -317,8 +325,7 @@ class Session:
     def _record(self, message: Message) -> Record | None:
         match message:
             case EmotionState():
-                if self._now is not None and (self._shown is None or message.t > self._shown[0]):
-                    self._shown = message.t, self._now()
+                self._show(message)
                 shown = self._in_full(message)
                 if self._pause.on:
                     shown = replace(shown, labels={}, reasons=("paused",), complete=False)
@@ -333,11 +340,25 @@ class Session:
                 lines = [outlines(face) for face in message.faces]
                 return records.face(message, lines, self._lag(message.t))
             case Presence():
+                self._come_or_leave(message)
                 return records.person(message)
             case Gap():
                 return records.gap(message)
             case _:
                 raise TypeError(f"no record is made of {type(message).__name__}")
+
+    def _show(self, state: EmotionState) -> None:
+        shown = self._shown.get(state.person)
+        there = not self._many or state.person in self._there
+        if self._now is not None and there and (shown is None or state.t > shown[0]):
+            self._shown[state.person] = state.t, self._now()
+
+    def _come_or_leave(self, presence: Presence) -> None:
+        if presence.present:
+            self._there[presence.person] = presence
+        else:
+            self._there.pop(presence.person, None)
+            self._shown.pop(presence.person, None)
 
     def _in_full(self, state: EmotionState) -> EmotionState:
         """Say where not everything was agreed to, or is analysed."""

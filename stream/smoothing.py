@@ -89,6 +89,8 @@ class GateConfig(Section):
     """Share of face steps below which the reason is no_face."""
     min_speech: Fraction = 0.1
     """Share of voice steps below which the reason is no_speech."""
+    overlap: Fraction = 0.5
+    """Share of the last second in which several people speak, or nobody knows who does."""
     several_faces: Fraction = 0.5
     """Share of the last second's pictures with more than one face."""
     min_width: Fraction = 0.1

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stream.graph import BOXES, EDGES, Flow, Graph, build
+from stream.graph import BOXES, MANY_EDGES, Flow, Graph, build
 from tests import synthetic
 from tests.synthetic import SlowRuns
 from tests.virtual_time import run
@@ -241,6 +241,6 @@ def test_a_cancelled_graph_accounts_for_what_it_held() -> None:
 
 
 def test_the_table_of_boxes_matches_the_edges() -> None:
-    named = {*EDGES, *(target for targets in EDGES.values() for target in targets)}
+    named = {*MANY_EDGES, *(target for targets in MANY_EDGES.values() for target in targets)}
     assert named == set(BOXES)
     assert all(isinstance(Mailbox(n, b.capacity, b.live), Mailbox) for n, b in BOXES.items())

@@ -9,7 +9,15 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from workers.evidence import RECENT_S, TimedWord, main_track, recent_of, share_of, with_words
+from workers.evidence import (
+    RECENT_S,
+    TimedWord,
+    main_track,
+    recent_of,
+    recent_share,
+    share_of,
+    with_words,
+)
 from workers.messages import (
     END,
     FAILURES,
@@ -119,6 +127,11 @@ class AlignStage:
             self._progress[name] = END
         return self._due()
 
+    def leave(self, t: float) -> Sequence[Message]:
+        """The person is gone since `t`: flush what ends before."""
+        self._newest = min(self._newest, t)
+        return self.flush()
+
     def _in_time(self, kind: Modality, t: float) -> bool:
         if self._next is not None and t >= self._next.t0 - 1e-6:
             return True
@@ -188,7 +201,7 @@ class AlignStage:
         return revised
 
     def _build(self, window: Window) -> AlignedWindow:
-        voice, voice_mask, provisional = self._voice_of(window)
+        voice, voice_mask, provisional, overlap = self._voice_of(window)
         frames = [frame for frame in self._faces if window.t0 <= frame.t < window.t1]
         face, face_mask = self._face_of(window, frames)
         words, words_mask = self._words_of(window.t0, window.t1)
@@ -205,6 +218,7 @@ class AlignStage:
             asr_lag=self._asr_lag(window.t1),
             stale=self._stale(window.t1),
             failed=self._failed(window.t1),
+            overlap=overlap,
         )
         passed = min(self._progress.values()) >= window.t1 - 1e-9
         return AlignedWindow(
@@ -242,11 +256,13 @@ class AlignStage:
             complete=in_time and not gaps,
         )
 
-    def _voice_of(self, window: Window) -> tuple[Float32, Bool, bool]:
+    def _voice_of(self, window: Window) -> tuple[Float32, Bool, bool, float]:
+        """Features, mask, whether the clock was provisional, and the share of overlap lately."""
         for frames in self._voice:
             if abs(frames.t0 - window.t0) < 1e-6 and abs(frames.t1 - window.t1) < 1e-6:
-                return frames.features, frames.mask, frames.provisional
-        return (*self._nothing("voice"), False)
+                overlap = 0.0 if frames.overlap is None else recent_share(window, frames.overlap)
+                return frames.features, frames.mask, frames.provisional, overlap
+        return (*self._nothing("voice"), False, 0.0)
 
     def _face_of(self, window: Window, frames: Sequence[FaceFrame]) -> tuple[Float32, Bool]:
         chosen = main_track(frames)

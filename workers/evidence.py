@@ -35,11 +35,10 @@ def recent_of(
     the face from before.
     """
     begin = max(window.t0, window.t1 - RECENT_S)
-    share = (window.t1 - begin) / (window.t1 - window.t0)
     late = [frame for frame in frames if frame.t >= begin]
     chosen = [each.quality for _, each in main_track(late) or ()]
     found = Recent(
-        speech=share_of(_end_of(voice, share)),
+        speech=recent_share(window, voice),
         words=0,
         unknown_words=0,
         face=sum(bool(frame.faces) for frame in late) / max(1, len(late)),
@@ -62,8 +61,10 @@ def share_of(mask: Bool) -> float:
     return float(mask.mean()) if len(mask) else 0.0
 
 
-def _end_of(mask: Bool, share: float) -> Bool:
-    return mask[len(mask) - round(len(mask) * share) :]
+def recent_share(window: Window, mask: Bool) -> float:
+    """Of true steps (steps,) in the last second of `window`."""
+    share = min(1.0, RECENT_S / (window.t1 - window.t0))
+    return share_of(mask[len(mask) - round(len(mask) * share) :])
 
 
 def main_track(frames: Sequence[FaceFrame]) -> list[tuple[float, Face]] | None:

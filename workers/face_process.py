@@ -5,14 +5,16 @@ that the environment names, so this process gets one that refuses every connecti
 (``child_environment``). It has a process of its own so that nobody else's connections suffer, and
 so that a crash in native code ends no call.
 
-Parent and child speak over one stream socket (``workers.wire``). A request is a picture (H, W, 3),
-a reply is ``Ready``, ``Failure`` or a tuple of ``FoundFace``.
+Parent and child speak over one stream socket (``workers.wire``). A request is ``LANDMARKS`` or
+``PLACES`` and a picture (H, W, 3), a reply is ``Ready``, ``Failure`` or a tuple of ``FoundFace`` or
+``Place``.
 """
 
 from __future__ import annotations
 
 import os
 import socket
+import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +26,7 @@ from numpy.typing import NDArray
 from workers import wire
 from workers.child_limits import obey_parent
 from workers.face_features import BLENDSHAPES, FoundFace, describe
+from workers.places import Place, alone, tiles
 
 REFUSING_PROXY = "http://127.0.0.1:9"
 """Nobody listens on the discard port of this machine."""
@@ -36,6 +39,9 @@ PROXY_VARIABLES = (
     "all_proxy",
     "ALL_PROXY",
 )
+
+LANDMARKS, PLACES = 0, 1
+"""What is asked of a picture: faces with all their points, or only where faces are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +60,7 @@ class Failure:
     text: str
 
 
-Reply = Ready | Failure | tuple[FoundFace, ...]
+Reply = Ready | Failure | tuple[FoundFace, ...] | tuple[Place, ...]
 
 
 def child_environment(base: Mapping[str, str] = os.environ) -> dict[str, str]:
@@ -88,13 +94,13 @@ class Landmarker:
             output_facial_transformation_matrixes=True,
         )
         self._landmarker: Any = vision.FaceLandmarker.create_from_options(options)
+        self._model = model
+        self._min_confidence = min_confidence
+        self._detector: Any = None
 
     def raw(self, image: NDArray[np.uint8]) -> Any:
         """Return the unprocessed result for (H, W, 3)."""
-        # mediapipe reads an array with padded rows as if it had none, and then finds nothing
-        image = np.ascontiguousarray(image)
-        rgb = self._mediapipe.ImageFormat.SRGB
-        return self._landmarker.detect(self._mediapipe.Image(image_format=rgb, data=image))
+        return self._landmarker.detect(self._image(image))
 
     def detect(self, image: NDArray[np.uint8]) -> tuple[FoundFace, ...]:
         """All faces in (H, W, 3), largest first."""
@@ -112,8 +118,46 @@ class Landmarker:
             found.append(describe(image, landmarks, blendshapes, matrix))
         return tuple(sorted(found, key=lambda face: -face.quality.width))
 
+    def search(self, image: NDArray[np.uint8]) -> tuple[Place, ...]:
+        """Where faces are in (H, W, 3), also those too small for the landmarker, surest first.
+
+        The landmarker's own detector looks at overlapping tiles: it sees faces of more than about
+        an eighth of what it is given.
+        """
+        if self._detector is None:
+            self._detector = self._new_detector()
+        height, width = image.shape[:2]
+        found = []
+        for x, y, side in tiles(width, height):
+            part = image[y : y + side, x : x + side]
+            for detection in self._detector.detect(self._image(part)).detections:
+                box = detection.bounding_box
+                left, top = x + box.origin_x, y + box.origin_y
+                sure = float(detection.categories[0].score)
+                found.append(Place(left, top, left + box.width, top + box.height, sure))
+        return alone(found)
+
     def close(self) -> None:
         self._landmarker.close()
+        if self._detector is not None:
+            self._detector.close()
+
+    def _image(self, image: NDArray[np.uint8]) -> Any:
+        # mediapipe reads an array with padded rows as if it had none, and then finds nothing
+        rgb = self._mediapipe.ImageFormat.SRGB
+        return self._mediapipe.Image(image_format=rgb, data=np.ascontiguousarray(image))
+
+    def _new_detector(self) -> Any:
+        """The detector inside the landmarker's bundle; only who searches pays for it."""
+        from mediapipe.tasks.python import BaseOptions, vision
+
+        with zipfile.ZipFile(self._model) as bundle:
+            model = bundle.read("face_detector.tflite")
+        options = vision.FaceDetectorOptions(
+            base_options=BaseOptions(model_asset_buffer=model),
+            min_detection_confidence=self._min_confidence,
+        )
+        return vision.FaceDetector.create_from_options(options)
 
 
 def serve(connection: socket.socket, landmarker: Landmarker) -> None:
@@ -121,12 +165,12 @@ def serve(connection: socket.socket, landmarker: Landmarker) -> None:
     wire.send(connection, Ready(landmarker.version))
     while True:
         try:
-            image = wire.receive(connection)
+            what, image = wire.receive(connection)
         except (EOFError, ConnectionError):
             return
         reply: Reply
         try:
-            reply = landmarker.detect(image)
+            reply = (landmarker.search if what == PLACES else landmarker.detect)(image)
         except Exception as error:  # noqa: BLE001 (a boundary: the parent raises it)
             reply = Failure("picture", f"{type(error).__name__}: {error}")
         wire.send(connection, reply)

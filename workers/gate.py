@@ -39,6 +39,8 @@ class GateConfig:
     """Share of face steps below which there is no face."""
     min_speech: float = 0.1
     """Share of voice steps below which there is no speech."""
+    overlap: float = 0.5
+    """Share of the last second in which several people speak, or nobody knows who does."""
     several_faces: float = 0.5
     """Share of the last second's pictures that show more than one face."""
     min_width: float = 0.1
@@ -117,6 +119,8 @@ class Gate:
             yield "no_face"
         if self._expected - {"face"} and not self._speaks(evidence):
             yield "no_speech"
+        if self._expected - {"face"} and evidence.overlap >= config.overlap:
+            yield "overlap"
 
     def _speaks(self, evidence: Evidence) -> bool:
         """In the last second, where that is known: words come too late to tell."""

@@ -195,6 +195,8 @@ class AcousticFrames:
     mask: Bool
     """(steps,) True where there is speech."""
     provisional: bool = False
+    overlap: Bool | None = None
+    """(steps,) True where several people speak, or nobody knows who does; None: one person."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,6 +222,8 @@ class Face:
     quality: FaceQuality
     person: str | None = None
     """Whose face it is; None: not decided (yet)."""
+    fresh: bool = True
+    """False: not looked at in this picture, but as it was in an earlier one."""
 
     @property
     def box(self) -> tuple[float, float, float, float]:
@@ -274,6 +278,8 @@ class Evidence:
     """Voice or face when nothing of it had come for a while at the end of the window."""
     failed: bool = False
     """A part failed on, or was started again during, the last second of the window."""
+    overlap: float = 0.0
+    """Share of the last second in which several people speak, or nobody knows who does."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import count, groupby
@@ -157,7 +157,7 @@ class EncodesText(Protocol):
 
 
 class TextStage:
-    """``TranscriptSegment`` -> ``TextFrames`` of one person.
+    """``TranscriptSegment`` -> ``TextFrames`` of the person who spoke.
 
     Up to `context_words` words that the person said before, and that ended within `context_s`
     seconds, are the left context. Words of languages that the encoder does not know get zero
@@ -177,7 +177,9 @@ class TextStage:
         self.person = person
         self._encoder = encoder
         self._context_s = context_s
-        self._before: deque[Word] = deque(maxlen=context_words)
+        self._before: defaultdict[str, deque[Word]] = defaultdict(
+            lambda: deque(maxlen=context_words)
+        )
 
     def push(self, item: Message) -> Sequence[Message]:
         """Take one item; see the class."""
@@ -187,7 +189,7 @@ class TextStage:
             return []
         t0 = freeze(np.array([word.t0 for word in item.words], np.float64))
         t1 = freeze(np.array([word.t1 for word in item.words], np.float64))
-        return [TextFrames(self.person, t0, t1, freeze(self._vectors(item)))]
+        return [TextFrames(item.person, t0, t1, freeze(self._vectors(item)))]
 
     def flush(self) -> Sequence[Message]:
         """Nothing is held back."""
@@ -195,11 +197,12 @@ class TextStage:
 
     def _vectors(self, item: TranscriptSegment) -> Float32:
         if item.language not in LANGUAGES:
-            self._before.clear()
+            self._before[item.person].clear()
             return np.zeros((len(item.words), TEXT_DIM), np.float32)
         oldest = item.words[0].t0 - self._context_s
-        context = [word.text for word in self._before if word.t1 >= oldest]
-        self._before.extend(item.words)
+        before = self._before[item.person]
+        context = [word.text for word in before if word.t1 >= oldest]
+        before.extend(item.words)
         return self._encoder.encode([word.text for word in item.words], context)
 
 

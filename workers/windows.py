@@ -45,10 +45,19 @@ class WindowPlan:
         width: float | None,
         hop: float | None,
         intervals: tuple[tuple[float, float], ...] | None,
+        first: int = 0,
     ) -> None:
         self.width = width
         self.hop = hop
         self._intervals = intervals
+        self._first = first
+
+    def after(self, t: float) -> WindowPlan:
+        """Without the sliding windows that begin before `t`; fixed ones are all kept."""
+        if self._intervals is not None:
+            return self
+        assert self.hop is not None
+        return WindowPlan(self.width, self.hop, None, math.ceil(t / self.hop - 1e-9))
 
     def __iter__(self) -> Iterator[Window]:
         if self._intervals is not None:
@@ -56,7 +65,7 @@ class WindowPlan:
                 yield Window(index, t0, t1)
             return
         assert self.width is not None and self.hop is not None
-        index = 0
+        index = self._first
         while True:
             t0 = index * self.hop
             yield Window(index, t0, t0 + self.width)
