@@ -1,4 +1,4 @@
-"""Analyse recordings: ``python -m stream.replay FILE... --out DIR``.
+"""Analyse recordings: ``python -m stream.replay FILE... --out DIR`` (or ``FOLDER... --jobs N``).
 
 Writes per recording a JSONL file of records (docs/records.md), a report (docs/reports.md) and a
 JSON file about the run, and ends with one line of JSON on standard output that sums up. Exit code
@@ -13,28 +13,31 @@ import argparse
 import asyncio
 import json
 import sys
-from collections import Counter
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from time import perf_counter
-from typing import Any, TextIO
+from typing import TextIO
 
 from tqdm import tqdm
 
+from stream import batch, batch_table, records
 from stream import config as configuration
-from stream import records
 from stream.analysis import Outcome, analyze_recording, open_recording
+from stream.compare import compare_results
 from stream.config import ReplayConfig
 from stream.engines import Engines
 from stream.errors import ConfigError, MediaError, StreamError, run_command
 from stream.exports import EXPORTS
 from stream.outputs import Finished, Outputs
 from stream.records import Record
-from stream.runs import Plan
+from stream.runs import Plan, beside
 from stream.smoothing import BASELINES
 from stream.tally import Tally
 from workers.errors import WorkerError
+
+Progress = Callable[[str, float | None], AbstractContextManager[Callable[[float], None]]]
+"""Of a name and seconds (None: unknown): a context whose value hears of the media time reached."""
 
 
 class Sink:
@@ -53,6 +56,8 @@ class Sink:
     def close(self, *, complete: bool) -> Path:
         """Returns the path under which the records are."""
         self._file.close()
+        if complete:
+            beside(self.path).unlink(missing_ok=True)  # it spoke of what is replaced now
         return self.partial.replace(self.path) if complete else self.partial
 
 
@@ -60,7 +65,7 @@ class Replay:
     """Analyses recordings one after the other with one set of engines.
 
     `load` gives the engines; it is called when the first recording could be opened. `finish` hears
-    of every recording that was read to its end.
+    of every recording that was read to its end, `progress` how far each is (default: a bar).
     """
 
     def __init__(
@@ -70,10 +75,12 @@ class Replay:
         *,
         paced: bool = False,
         finish: Callable[[Finished], None] = lambda _: None,
+        progress: Progress | None = None,
     ) -> None:
         self.config = config
         self.paced = paced
         self._finish = finish
+        self._progress = progress or _bar
         self.tally = Tally()
         self.load_s = 0.0
         self.wall_s = 0.0
@@ -96,14 +103,14 @@ class Replay:
             start = perf_counter()
             outcome: Outcome | None = None
             try:
-                with _bar(path.name, media.duration) as bar:
+                with self._progress(path.name, media.duration) as watch:
                     outcome = await analyze_recording(
                         media,
                         self.config,
                         engines,
                         sink.write,
                         paced=self.paced,
-                        watch=lambda t: _show(bar, t),
+                        watch=watch,
                     )
             finally:
                 complete = outcome is not None and outcome.error is None
@@ -155,17 +162,7 @@ class Replay:
 
 def targets(paths: Sequence[Path], folder: Path) -> list[tuple[Path, Path]]:
     """(recording, result) for each of `paths`: ``<stem>.jsonl``, made unique where stems clash."""
-    stems = Counter(path.stem for path in paths)
-    taken: set[str] = set()
-    result = []
-    for path in paths:
-        base = path.stem if stems[path.stem] == 1 else path.name
-        name, number = base, 2
-        while name in taken:
-            name, number = f"{base}-{number}", number + 1
-        taken.add(name)
-        result.append((path, folder / f"{name}.jsonl"))
-    return result
+    return [(row.recording, row.result) for row in batch.find(paths, folder)]
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -173,8 +170,23 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         prog="python -m stream.replay",
         description="Analyse recordings: records and a report of each.",
     )
-    parser.add_argument("files", nargs="+", type=Path, metavar="FILE", help="recordings")
-    parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder of results")
+    parser.add_argument(
+        "files", nargs="*", type=Path, metavar="FILE", help="recordings, or folders of them"
+    )
+    parser.add_argument("--out", type=Path, metavar="DIR", help="folder of results")
+    parser.add_argument(
+        *("-j", "--jobs"),
+        type=int,
+        metavar="N",
+        help="so many at a time, in processes of their own; skips what is done already",
+    )
+    parser.add_argument(
+        "--compare",
+        nargs=2,
+        type=Path,
+        metavar=("A", "B"),
+        help="two folders of results, or two JSONL files: where they differ, and why",
+    )
     parser.add_argument("--config", type=Path, metavar="TOML", help="e.g. configs/replay.toml")
     parser.add_argument(
         "--baseline", choices=BASELINES, help="a filter without the model's variance, to compare"
@@ -197,25 +209,47 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", help="e.g. --set window.hop=0.5"
     )
-    return parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
+    if options.compare is None and (not options.files or options.out is None):
+        parser.error("name recordings, and --out (or --compare A B)")
+    if options.jobs is not None and options.jobs < 1:
+        parser.error("--jobs: at least 1")
+    return options
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     options = parse(arguments)
+    if options.compare is not None:
+        return compare_results(*options.compare)
     overrides = configuration.use_baseline(
         configuration.parse_overrides(options.set), options.baseline
     )
     if options.people:
         overrides["people"] = "many"
     config = configuration.load(ReplayConfig, options.config, overrides)
-    folder = options.out
+    _make_folder(options.out)
+    outputs = Outputs(
+        Plan.of(config, paced=options.paced),
+        report=not options.no_report,
+        embed=options.embed,
+        plots=options.plots,
+        formats=tuple(options.export),
+    )
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        if options.jobs is not None or any(path.is_dir() for path in options.files):
+            return _many(options, outputs)
+        return _few(options, config, outputs)
     except OSError as error:
-        raise ConfigError(
-            f"--out {folder} cannot be a folder of results: {error.strerror}",
-            hint="name a folder that you may write to",
-        ) from None
+        if isinstance(error, StreamError | WorkerError):
+            raise
+        raise StreamError(
+            f"results cannot be written to {options.out}: {error.strerror}",
+            hint="make room, or name another folder with --out",
+        ) from error
+
+
+def _few(options: argparse.Namespace, config: ReplayConfig, outputs: Outputs) -> int:
+    """One after the other, in this process."""
     with ExitStack() as opened:
 
         def load(config: ReplayConfig) -> Engines:
@@ -223,37 +257,44 @@ def main(arguments: Sequence[str] | None = None) -> int:
             opened.callback(engines.close)
             return engines
 
-        plan = Plan.of(config, paced=options.paced)
-        outputs = Outputs(
-            plan,
-            report=not options.no_report,
-            embed=options.embed,
-            plots=options.plots,
-            formats=tuple(options.export),
-        )
         replay = Replay(config, load, paced=options.paced, finish=outputs)
-        try:
-            asyncio.run(replay.run(targets(options.files, folder)))
-        except OSError as error:
-            if isinstance(error, StreamError | WorkerError):
-                raise
-            raise StreamError(
-                f"results cannot be written to {folder}: {error.strerror}",
-                hint="make room, or name another folder with --out",
-            ) from error
+        asyncio.run(replay.run(targets(options.files, options.out)))
     print(json.dumps(replay.tally.summary(len(options.files), replay.wall_s, replay.load_s)))
     return 1 if replay.tally.errors else 0
 
 
-def _bar(name: str, duration: float | None) -> tqdm[Any]:
+def _many(options: argparse.Namespace, outputs: Outputs) -> int:
+    """In processes of their own; what is done is skipped."""
+    start = perf_counter()
+    rows = batch.run_batch(options.files, options.out, outputs, options.jobs or 1)
+    table = batch_table.write_table(rows, options.out / "summary.csv")
+    print(batch_table.text_table(rows))
+    print(json.dumps(batch_table.summary(rows, perf_counter() - start, table)))
+    return 1 if any(row.status == "failed" for row in rows) else 0
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(
+            f"--out {folder} cannot be a folder of results: {error.strerror}",
+            hint="name a folder that you may write to",
+        ) from None
+
+
+@contextmanager
+def _bar(name: str, duration: float | None) -> Iterator[Callable[[float], None]]:
     """Over media time, on standard error, and only where that is a terminal."""
     known = "{desc} {percentage:3.0f}% |{bar}| {n:.1f} of {total:.1f} s, {remaining} left"
     unknown = "{desc} {n:.1f} s, {elapsed}"
-    return tqdm(total=duration, desc=name, disable=None, bar_format=known if duration else unknown)
+    shape = known if duration else unknown
+    with tqdm(total=duration, desc=name, disable=None, bar_format=shape) as bar:
 
+        def watch(t: float) -> None:
+            bar.update(max(0.0, t - bar.n))
 
-def _show(bar: tqdm[Any], t: float) -> None:
-    bar.update(max(0.0, t - bar.n))
+        yield watch
 
 
 if __name__ == "__main__":

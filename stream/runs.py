@@ -18,7 +18,7 @@ from typing import Any
 from stream.card import CardError, read_card
 from stream.config import ReplayConfig
 from stream.engines import SHIPPED_CHECKPOINT
-from stream.errors import ModelError, StreamError
+from stream.errors import ModelError
 from stream.records import SCHEMA
 
 SUFFIX = ".run.json"
@@ -73,8 +73,19 @@ class RunRecord:
     figures: dict[str, Any]
     """What ``stream.replay`` measured and counted."""
     warnings: list[str]
+    records_bytes: int
+    """Size of the records when they were complete."""
+    outputs: list[str]
+    """What else was written: report, plots, formats of exports."""
     versions: dict[str, str] = field(default_factory=dict)
     format: int = FORMAT
+
+    def holds(self, records: Path) -> bool:
+        """Whether `records` are still those that this run wrote."""
+        try:
+            return records.stat().st_size == self.records_bytes
+        except OSError:
+            return False
 
     def write(self, path: Path) -> None:
         """Write `path` whole or not at all."""
@@ -102,6 +113,11 @@ def folder_of(checkpoint: str | None) -> Path:
         return SHIPPED_CHECKPOINT
     path = Path(checkpoint)
     return path.parent if path.is_file() else path
+
+
+def records_of(path: Path) -> Path:
+    """Where the records are that the file `path` speaks of."""
+    return path.with_name(f"{path.name.removesuffix(SUFFIX)}.jsonl")
 
 
 def beside(records: Path) -> Path:
@@ -132,7 +148,3 @@ def card(run: RunRecord | None) -> str | None:
         return read_card(folder)
     except (OSError, CardError):
         return None
-
-
-class RunError(StreamError):
-    """What was asked of finished analyses cannot be done."""
