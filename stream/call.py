@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 
 from stream.access import Grant
 from stream.errors import StreamError
+from stream.keep import MediaQueue
 from stream.line import Line
 from stream.metrics import Tally
 from stream.recorder import CAPACITY, Recorder
@@ -53,6 +54,7 @@ class Call:
         grant: Grant,
         address: str = "",
         recorder: Recorder | None = None,
+        media: MediaQueue | None = None,
     ) -> None:
         self.id = session.id
         self.person = session.person
@@ -65,6 +67,7 @@ class Call:
         """Whoever has it may read and end the call."""
         self.readers = 0
         self._recorder = recorder
+        self._media = media
         self.finished = asyncio.Event()
         """Set when nothing of the call is left, but its record where one is kept."""
         self._graph: asyncio.Task[None] | None = None
@@ -152,7 +155,8 @@ class Call:
         waiting = self.session.subscribe(CAPACITY)
         tell = self.session.recording
         try:
-            await self._recorder.record(self.id, self.grant.subject, self.key, waiting, tell)
+            subject, media = self.grant.subject, self._media
+            await self._recorder.record(self.id, subject, self.key, waiting, tell, media)
         except Exception as error:  # the boundary between call and record
             log.error("call of %s is not recorded: %s", self.person, type(error).__name__)
             log.debug("call of %s is not recorded", self.person, exc_info=error)

@@ -21,6 +21,7 @@ from stream.errors import ConsentError
 from stream.feed import Feed
 from stream.graph import Flow
 from stream.group import Groups
+from stream.keep import MediaQueue
 from stream.limits import network
 from stream.line import Line
 from stream.metrics import Metrics
@@ -223,6 +224,11 @@ class Calls:
         start = time.monotonic()
         feed = Feed(person)
 
+        recorder = self._recorder if consent.record else None
+        media = None
+        if recorder is not None and consent.media and recorder.config.days.media > 0:
+            media = MediaQueue(frozenset(needed & kinds))
+
         def new_peer(sink: Sink, kinds: frozenset[Kind]) -> Peer:
             return Peer(
                 person,
@@ -232,6 +238,7 @@ class Calls:
                 max_width=config.analysis.max_width,
                 ice_servers=ice_servers(config),
                 start=start,
+                keep=media.put if media is not None else None,
             )
 
         within = 0.0 if grant.published else config.reconnect_within
@@ -249,8 +256,9 @@ class Calls:
             source="whip" if grant.published else "camera",
         )
         feed.session = session
-        recorder = self._recorder if consent.record else None
-        return Call(session, line, grant, address, recorder)
+        if media is not None:
+            media.paused = lambda: session.paused
+        return Call(session, line, grant, address, recorder, media)
 
     async def _serve(self, call: Call, groups: Groups | None) -> None:
         how = "failed"

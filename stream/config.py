@@ -38,6 +38,9 @@ class Consent(Section):
     words: bool = False
     record: bool = False
     """That estimates (and what else ``[record]`` of the configuration names) are kept."""
+    media: bool = False
+    """That picture and sound are kept too; only with the record, and for as long as
+    ``record.days.media`` says."""
     group: bool = False
     """That estimates count in what ``[group]`` tells the room."""
 

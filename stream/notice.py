@@ -167,13 +167,21 @@ def _recipients(config: ServeConfig) -> tuple[str, ...]:
 
 
 def _kept(config: ServeConfig) -> tuple[str, ...]:
-    lines = ["Picture and sound are never kept."]
+    lines = []
+    if config.record is None or config.record.days.media == 0:
+        lines.append("Picture and sound are never kept.")
     if config.record is None:
         lines.append("Words and estimates are forgotten when the session ends.")
     else:
         days = config.record.days.model_dump()
+        media = days.pop("media")
         kept = [f"{KEPT[name]} for {n:g} days" for name, n in days.items() if n > 0]
         lines.append(f"If you agree to the record: {', '.join(kept)}. Then they are erased.")
+        if media > 0:
+            lines.append(
+                f"If you also agree to that, picture and sound are kept for {media:g} days, as "
+                "they were sent. Otherwise they are never kept."
+            )
     if config.audit_file is not None:
         lines.append(
             "That a session took place, what was agreed to and what was erased is logged, without "

@@ -52,6 +52,10 @@ class Sink(Protocol):
         """The sender's wall clock at stream time 0, None while only arrival places its media."""
 
 
+Keep = Callable[[Kind, str, Encoded], None]
+"""Takes every encoded frame, with the name of its codec in lower case, in the decoder's thread."""
+
+
 class Receiver:
     """Turns what one ``RTCRtpReceiver`` receives into messages for `sink`.
 
@@ -69,6 +73,7 @@ class Receiver:
         converter: AudioConverter | VideoConverter,
         counts: Counter[str],
         clock_used: Callable[[], None],
+        keep: Keep | None = None,
     ) -> None:
         aiortc_inside.check(receiver)
         self.aiortc = receiver
@@ -77,6 +82,7 @@ class Receiver:
         self._person = person
         self._clock = clock
         self._clock_used = clock_used
+        self._keep = keep
         self._sink = sink
         self._converter = converter
         self._loop = asyncio.get_running_loop()
@@ -120,9 +126,10 @@ class Receiver:
         if self._stopped:
             self.counts["frames_refused"] += 1
             return
-        self._lost = (
-            self._lost or encoded.lost
-        )  # an error of before explains what was dropped since
+        if self._keep is not None and encoded.data:
+            self._keep(self.kind, codec.name.lower(), encoded)
+        # an error of before explains what was dropped since
+        self._lost = self._lost or encoded.lost
         try:
             messages = self._convert(codec, encoded)
         except Exception as error:  # noqa: BLE001  libraries read here what strangers sent

@@ -6,6 +6,8 @@
     FOLDER/sessions/ID/estimates.log   hello, clock, states, gaps, end
     FOLDER/sessions/ID/words.log       transcripts, where configured
     FOLDER/sessions/ID/faces.log       outlines, where configured
+    FOLDER/sessions/ID/media.mkv       picture and sound, where configured and agreed to, with
+    FOLDER/sessions/ID/media.log       what holds of it (``stream.keep``)
 
 Each file is a log (``stream.record_log``) with a time of its own until which it may be kept, in its
 header.
@@ -26,7 +28,7 @@ from typing import Any, Literal, cast, get_args
 from stream.errors import StreamError
 from stream.record_log import LogReader, Object, is_open
 
-Artefact = Literal["estimates", "words", "faces"]
+Artefact = Literal["estimates", "words", "faces", "media"]
 ARTEFACTS: tuple[Artefact, ...] = get_args(Artefact)
 KINDS: dict[str, Artefact] = {"transcript": "words", "face": "faces"}
 """Type of a record -> where it belongs; all others are with the estimates."""
@@ -77,23 +79,36 @@ class SessionFolder:
     def file(self, artefact: Artefact) -> Path:
         return self.path / f"{artefact}.log"
 
+    @property
+    def media(self) -> Path:
+        """Picture and sound."""
+        return self.path / "media.mkv"
+
     def files(self) -> dict[Artefact, Path]:
-        """Those that are there."""
-        return {name: self.file(name) for name in ARTEFACTS if self.file(name).exists()}
+        """The logs of those that are there."""
+        return {
+            name: self.file(name)
+            for name in ARTEFACTS
+            if any(path.exists() for path in self._paths(name))
+        }
 
     def is_live(self) -> bool:
         """Whether it is being written."""
-        return any(map(is_open, self.files().values()))
+        paths = [path for name in ARTEFACTS for path in self._paths(name) if path.exists()]
+        return any(map(is_open, paths))
 
     def header(self, artefact: Artefact) -> Object:
         """Empty where the writer was killed before it wrote one."""
+        if not self.file(artefact).exists():
+            return {}
         with self._reader(self.file(artefact)) as reader:
             return reader.header or {}
 
     def records(self, damage: Counter[str] | None = None) -> Iterator[Object]:
         """All records in the order of their making; `damage` counts what was passed over."""
         with ExitStack() as opened:
-            readers = [opened.enter_context(self._reader(path)) for path in self.files().values()]
+            paths = [path for name, path in self.files().items() if name != "media"]
+            readers = [opened.enter_context(self._reader(path)) for path in paths]
             for _, record in heapq.merge(*readers, key=lambda line: line[0]):
                 yield record
             for reader in readers if damage is not None else ():
@@ -131,15 +146,18 @@ class SessionFolder:
                 f"session {self.session} is being recorded", hint="end the call first"
             )
         erased = []
-        for name, path in self.files().items():
+        for name in self.files():
             if not artefacts or name in artefacts:
-                data = path.read_bytes()
-                digest = hashlib.sha256(data).hexdigest()
-                path.unlink()
-                erased.append(Erased(name, len(data), data.count(b"\n"), digest))
+                there = [path for path in self._paths(name) if path.exists()]
+                erased += [_erase(name, path) for path in there]
         if self.path.is_dir() and not any(self.path.iterdir()):
             self.path.rmdir()
         return erased
+
+    def _paths(self, artefact: Artefact) -> list[Path]:
+        """All files of an artefact; the one that says until when it may be kept goes last."""
+        log = self.file(artefact)
+        return [self.media, log] if artefact == "media" else [log]
 
     def _reader(self, path: Path) -> LogReader:
         try:
@@ -149,6 +167,18 @@ class SessionFolder:
                 f"recorded session cannot be read: {error}",
                 hint="check the folder, or use the version that wrote it",
             ) from error
+
+
+def _erase(name: Artefact, path: Path) -> Erased:
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+        lines = 0
+        if path.suffix == ".log":
+            file.seek(0)
+            lines = sum(block.count(b"\n") for block in iter(lambda: file.read(1 << 20), b""))
+        size = file.seek(0, 2)
+    path.unlink()
+    return Erased(name, size, lines, digest)
 
 
 def sessions(root: Path) -> list[SessionFolder]:

@@ -24,6 +24,7 @@ from typing import TypeVar
 from stream.access import same
 from stream.audit import AuditBroken, AuditLog
 from stream.errors import ConfigError
+from stream.keep import MediaQueue, MediaWriter
 from stream.record_files import (
     ARTEFACTS,
     KINDS,
@@ -107,28 +108,38 @@ class SessionWriter:
     """The files of one session. Blocks; for one thread."""
 
     def __init__(
-        self, folder: SessionFolder, config: RecordConfig, subject: str | None, key: str
+        self,
+        folder: SessionFolder,
+        config: RecordConfig,
+        subject: str | None,
+        key: str,
+        media: MediaQueue | None,
     ) -> None:
         started = time.time()
         days = config.days.model_dump()
         self._number = 0
         self._synced = time.monotonic()
-        self._parts: dict[Artefact, ArtefactWriter] = {
-            name: ArtefactWriter(
-                folder.file(name),
-                {
-                    "type": "log",
-                    "session": folder.session,
-                    "subject": subject,
-                    "key": key_hash(key),
-                    "artefact": name,
-                    "started": started,
-                    "keep_until": started + days[name] * 86_400,
-                },
-            )
+        common = {"type": "log", "session": folder.session, "subject": subject}
+        headers: dict[Artefact, dict[str, object]] = {
+            name: {
+                **common,
+                "key": key_hash(key),
+                "artefact": name,
+                "started": started,
+                "keep_until": started + days[name] * 86_400,
+            }
             for name in ARTEFACTS
             if days[name] > 0
         }
+        self._parts: dict[Artefact, ArtefactWriter] = {
+            name: ArtefactWriter(folder.file(name), header)
+            for name, header in headers.items()
+            if name != "media"
+        }
+        self._media: MediaWriter | None = None
+        if media is not None and "media" in headers:
+            log = folder.file("media")
+            self._media = MediaWriter(log, folder.media, headers["media"], media)
 
     def write(self, records: Sequence[Record], dropped: int) -> str | None:
         """Append `records`, of which `dropped` were lost before; the reason if the disk refused."""
@@ -144,13 +155,23 @@ class SessionWriter:
         self._parts["estimates"].lost += dropped
         self._parts["estimates"].missed += dropped
         reasons = [self._parts[name].write(lines, note) for name, lines in batches.items()]
+        if self._media is not None:
+            reasons.append(_refusal(self._media.write))
         if time.monotonic() - self._synced >= SYNC_PERIOD_S:
             reasons.append(self.sync())
         return next((reason for reason in reasons if reason), None)
 
     def sync(self) -> str | None:
         self._synced = time.monotonic()
-        return next((why for part in self._parts.values() if (why := part.sync())), None)
+        refusals = [part.sync() for part in self._parts.values()]
+        if self._media is not None:
+            refusals.append(_refusal(self._media.sync))
+        return next((why for why in refusals if why), None)
+
+    @property
+    def frames_lost(self) -> int:
+        """Media that is in no file."""
+        return self._media.lost if self._media is not None else 0
 
     @property
     def missed(self) -> int:
@@ -161,6 +182,17 @@ class SessionWriter:
         self.sync()
         for part in self._parts.values():
             part.close()
+        if self._media is not None:
+            _refusal(self._media.close)
+
+
+def _refusal(work: Callable[[], None]) -> str | None:
+    """Do something with a file; the reason if the disk refused."""
+    try:
+        work()
+    except OSError as error:
+        return REASONS.get(error.errno or 0, "disk_failed")
+    return None
 
 
 def key_hash(key: str) -> str:
@@ -185,7 +217,7 @@ class Recorder:
         self.config = config
         self._audit = audit
         self.counts: Counter[str] = Counter()
-        """``started`` (sessions), ``lost`` (records), ``swept`` (files)."""
+        """``started`` (sessions), ``lost`` (records), ``frames_lost``, ``swept`` (files)."""
         self._root = Path(config.folder)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="recorder")
         self._index: Index | None = None
@@ -216,13 +248,14 @@ class Recorder:
         key: str,
         records: Subscription,
         tell: Callable[[str | None], None],
+        media: MediaQueue | None = None,
     ) -> None:
         """Write `records` to their end; `tell` hears whether it works, on every change.
 
-        Whoever has `key` may erase the record.
+        Whoever has `key` may erase the record. `media` is what else is kept.
         """
         folder = SessionFolder(self._root, session)
-        writer = SessionWriter(folder, self.config, subject, key)
+        writer = SessionWriter(folder, self.config, subject, key, media)
         told: str | None = "not yet"
         dropped = 0
         try:
@@ -280,8 +313,9 @@ class Recorder:
             log.warning("a session could not be indexed: %s", type(error).__name__)
 
     def _finish(self, writer: SessionWriter, folder: SessionFolder) -> None:
-        self.counts["lost"] += writer.missed
         writer.close()
+        self.counts["lost"] += writer.missed
+        self.counts["frames_lost"] += writer.frames_lost
         self._enter(folder)
 
     def _erase(self, folder: SessionFolder) -> list[Erased]:

@@ -105,10 +105,12 @@ class KeepDays(Section):
     words: Days = 0.0
     faces: Days = 0.0
     """Outlines of faces."""
+    media: Days = 0.0
+    """Picture and sound as received, of those who agreed to that too."""
 
 
 class RecordConfig(Section):
-    """Sessions of people who agreed to it are recorded; never picture or sound."""
+    """Sessions of people who agreed to it are recorded."""
 
     folder: str
     days: KeepDays = KeepDays()

@@ -214,6 +214,11 @@ class Session:
         self._broadcast(self._clock)
 
     @property
+    def paused(self) -> bool:
+        """Whether the person paused the analysis."""
+        return self._pause.on
+
+    @property
     def load(self) -> Load:
         """How much is analysed."""
         return self._degrader.load

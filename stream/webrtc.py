@@ -28,7 +28,7 @@ from stream import aiortc_inside
 from stream.clock import SenderClock
 from stream.convert import AudioConverter, VideoConverter
 from stream.limits import OfferError, check_offer
-from stream.receivers import RATES, Kind, Receiver, Sink
+from stream.receivers import RATES, Keep, Kind, Receiver, Sink
 from stream.turn import IceServer
 from workers.messages import END, Progress
 
@@ -98,7 +98,8 @@ class Peer:
     """Receives audio and video of one sender; sends records over the data channel ``events``.
 
     `kinds` are the media that may be received at all: others are refused in the answer and never
-    decoded. Stream time 0 is `start` (monotonic clock), or the moment of creation.
+    decoded. Stream time 0 is `start` (monotonic clock), or the moment of creation. `keep`
+    takes all media that is received, as it came.
     """
 
     def __init__(
@@ -111,10 +112,12 @@ class Peer:
         max_width: int,
         ice_servers: Sequence[IceServer] = (),
         start: float | None = None,
+        keep: Keep | None = None,
     ) -> None:
         self.person = person
         self.start = time.monotonic() if start is None else start
         self.clock = SenderClock(self.start)
+        self._keep = keep
         self.counts: dict[Kind, Counter[str]] = {"audio": Counter(), "video": Counter()}
         self.faults: Counter[str] = Counter()
         """Packets that aiortc could not take, by kind of error."""
@@ -237,6 +240,7 @@ class Peer:
             converter,
             counts,
             self._tell_clock,
+            self._keep,
         )
 
     def _guard(self) -> None:

@@ -30,6 +30,7 @@ AGREED = {
     "voice": True,
     "words": True,
     "record": False,
+    "media": False,
     "group": False,
 }
 

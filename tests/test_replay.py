@@ -215,6 +215,7 @@ def test_what_consent_excludes_is_not_even_decoded(tmp_path: Path) -> None:
         "voice": False,
         "words": False,
         "record": False,
+        "media": False,
         "group": False,
     }
     assert not of_type(records, "transcript") and not of_type(records, "face")

@@ -131,7 +131,7 @@ def test_a_call_is_recorded_as_it_was_told(tmp_path: Path) -> None:
         async with serving(record=settings) as url, ClientSession(url) as http:
             async with http.get("/api/config") as response:
                 kept = (await response.json())["record"]
-                assert kept == {"estimates": 2.0, "words": 1.0, "faces": 0.0}
+                assert kept == {"estimates": 2.0, "words": 1.0, "faces": 0.0, "media": 0.0}
             tracks = Beeps(begin, 0.0), Flashes(begin)
             async with calling(url, *tracks, record=True) as call:
                 await until(lambda: sum(r["type"] == "state" for r in call.records) >= 4)

@@ -14,7 +14,7 @@ import { View } from "./view.js";
 import { purposeText, receiptText, recordText, storedText, whereText } from "./words.js";
 
 const form = byId("consent");
-const CONSENTS = ["face", "voice", "words", "record", "group"];
+const CONSENTS = ["face", "voice", "words", "record", "media", "group"];
 const settings = new Settings();
 
 let config = null;
@@ -70,6 +70,7 @@ async function introduce() {
   panel ??= new SettingsPanel(byId("settings"), settings, config);
   tellStart();
   byId("recording").hidden = !config.record;
+  byId("media-choice").hidden = !config.record?.media;
   byId("grouping").hidden = !config.group;
   for (const name of ["face", "voice", "words"]) form.elements[name].closest("label").hidden = !config.modalities.includes(name);
   byId("begin").disabled = false;
@@ -84,6 +85,7 @@ function tellStart() {
   byId("start-where").textContent = whereText(location.hostname);
   byId("start-stored").textContent = storedText(config.record);
   byId("record-what").textContent = config.record ? recordText(config.record) : "";
+  byId("media-what").textContent = config.record ? T.start.mediaWhat(config.record.media) : "";
 }
 
 async function begin(consent) {

@@ -18,8 +18,8 @@ export function whereText(host) {
 }
 
 /** What is kept of a session; `record` is for how many days, by kind, or null for nothing. */
-export const storedText = (record) => (record ? T.stored.ifAgreed : T.stored.nothing);
-export const recordText = (record) => T.stored.kept(record);
+export const storedText = (record) => (record ? T.stored.ifAgreed(record.media > 0) : T.stored.nothing);
+export const recordText = ({ media, ...record }) => T.stored.kept(record);
 
 /** What was erased after consent was taken back. */
 export function receiptText({ erased, audit }) {

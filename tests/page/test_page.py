@@ -59,7 +59,8 @@ def test_only_consented_devices_are_opened_and_only_after_the_click(
         [offer] = server.offers
         assert offer["purpose"] == "self_view"
         agreed = {name: name.capitalize() in kinds for name in ("face", "voice", "words")}
-        assert offer["consent"] == {"version": "2", "record": False, "group": False, **agreed}
+        others = dict.fromkeys(("record", "media", "group"), False)
+        assert offer["consent"] == {"version": "2", **others, **agreed}
         assert ("m=audio" in offer["sdp"], "m=video" in offer["sdp"]) == (audio, video)
         expect(page.get_by_text("Camera not in use")).to_be_visible(visible=not video)
         expect(page.get_by_text("Words not in use")).to_be_visible(visible="Words" not in kinds)
@@ -86,6 +87,30 @@ def test_recording_is_a_consent_of_its_own(visit: OpenPage, server: FakeServer) 
         ):
             server.send({"type": "recording", "person": "p1", "on": on, "reason": reason})
             expect(notice).to_have_text(text)
+
+
+def test_picture_and_sound_are_a_consent_of_their_own(visit: OpenPage, server: FakeServer) -> None:
+    server.config["record"] = {"estimates": 30, "words": 0, "faces": 0, "media": 2}
+    with visit() as page:
+        expect(page.get_by_text("Picture and sound as they are sent, for 2 days")).to_be_visible()
+        expect(page.get_by_text("never stored")).to_have_count(0)
+        box = page.get_by_role("checkbox", name="Picture and sound")
+        expect(box).not_to_be_checked()
+        page.get_by_role("checkbox", name="Record estimates").check()
+        box.check()
+        begin(page, server, ("Face points",))
+        assert server.offers[0]["consent"]["media"] is True
+
+
+def test_a_busy_server_is_told_beside_the_notice(page: Page, server: FakeServer) -> None:
+    begin(page, server)
+    notice = page.locator("#notice")
+    for load, text in (
+        ("no_words", "; busy: few pictures are looked at, and no words"),
+        ("full", ""),
+    ):
+        server.send({"type": "load", "person": "p1", "t": 4.0, "load": load})
+        expect(notice).to_have_text(f"Emotion estimates are running{text}")
 
 
 def test_what_the_server_does_not_offer_is_not_asked_for(

@@ -53,6 +53,8 @@ export default {
     wordsWhat: "was gesagt wird, als Untertitel, vom Mikrofon",
     agreeKept: "Ich stimme auch zu, dass aufbewahrt werden",
     record: "Aufzeichnung",
+    media: "Bild und Ton",
+    mediaWhat: (n) => `wie gesendet, für ${days(n)}; nur mit der Aufzeichnung`,
     agreeGroup: "Ich stimme auch zu, mitgezählt zu werden",
     group: "Ansicht der Gruppe",
     groupWhat: "wie viele eines Raums wonach aussehen, nie wer",
@@ -228,7 +230,7 @@ export default {
   },
   stored: {
     nothing: "Nichts. Bild, Ton, Worte und Schätzungen sind vergessen, wenn die Sitzung endet.",
-    ifAgreed: "Nichts, wenn Sie unten nicht zustimmen. Bild und Ton werden nie gespeichert.",
+    ifAgreed: (media) => `Nichts, wenn Sie unten nicht zustimmen.${media ? "" : " Bild und Ton werden nie gespeichert."}`,
     kept: (record) => list(Object.entries(record).filter(([, n]) => n > 0).map(([name, n]) => `${KEPT[name] ?? name} für ${days(n)}`)),
   },
   receipt: (erased, lines, hash) => `Sie haben Ihre Zustimmung widerrufen. Die Sitzung war sofort zu Ende, und ${erased ? `${lines} aufgezeichnete Zeilen wurden gelöscht` : "es war nichts aufgezeichnet"}.${hash ? ` Beleg ${hash}.` : ""}`,

@@ -54,6 +54,8 @@ export default {
     wordsWhat: "what is said, as captions, from the microphone",
     agreeKept: "I also agree that these are kept",
     record: "Record",
+    media: "Picture and sound",
+    mediaWhat: (n) => `as they are sent, for ${days(n)}; only with the record`,
     agreeGroup: "I also agree to be counted",
     group: "Group view",
     groupWhat: "how many of a room look like what, never who",
@@ -218,7 +220,7 @@ export default {
   },
   stored: {
     nothing: "Nothing. Picture, sound, words and estimates are forgotten when the session ends.",
-    ifAgreed: "Nothing, unless you agree to it below. Picture and sound are never stored.",
+    ifAgreed: (media) => `Nothing, unless you agree to it below.${media ? "" : " Picture and sound are never stored."}`,
     kept: (record) => list(Object.entries(record).filter(([, n]) => n > 0).map(([name, n]) => `${KEPT[name] ?? name} for ${days(n)}`)),
   },
   receipt: (erased, lines, hash) => `You withdrew your consent. The session ended at once, and ${erased ? `${lines} recorded lines were erased` : "nothing had been recorded"}.${hash ? ` Receipt ${hash}.` : ""}`,
