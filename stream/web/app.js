@@ -94,7 +94,7 @@ async function begin(consent) {
   show("live");
   view = new View(config, consent);
   session = new Session(config, { view, video: byId("video"), mirrored: true }, fail);
-  session.surfaces.add(new Surface(byId("outline"), { video: byId("video"), show: painted }));
+  session.surfaces.add(new Surface(byId("outline"), { video: byId("video"), picture: byId("picture"), show: painted }));
   for (const name of ["lock", "view"]) apply(name);
   tellPause();
   const current = session;

@@ -13,9 +13,10 @@ const FADE_AFTER_S = 1;
 const FADE_S = 3;
 const FAINT = 0.3;
 
-/** For one or two people, and for many. `reason`: there is a line for it. */
+/** For one or two people, for some, and for many. `reason`: there is a line for it. */
 export const WIDE = { width: 214, height: 100, rows: 3, line: 18, bar: 68, reason: true };
-export const SMALL = { width: 124, height: 60, rows: 2, line: 17, bar: 0, reason: false };
+export const SMALL = { width: 148, height: 60, rows: 2, line: 17, bar: 0, reason: false };
+export const TINY = { ...SMALL, height: 43, rows: 1 };
 
 /** How sure an estimate is, as opacity: from its interval, and from how long ago it came. */
 function opacity([low, high], age) {

@@ -1,7 +1,7 @@
 // One canvas with all that is drawn over a picture, in a floating window or on a transparent page:
 // outlines of faces, chips, captions and timelines.
 
-import { drawChip, fit, rounded, SMALL, WIDE, write } from "./chip.js";
+import { drawChip, fit, rounded, SMALL, TINY, WIDE, write } from "./chip.js";
 import { colourOf, GROUND, QUIET, TEXT } from "./colours.js";
 import { COLUMN_S } from "./history.js";
 import { Places } from "./places.js";
@@ -16,6 +16,7 @@ const CAPTION_LINES = 2;
 const CAPTION_FONT = "15px system-ui, sans-serif";
 const NOTICE_FONT = "600 12px system-ui, sans-serif";
 const NOTICE = 22;
+const SOME = 6;
 const FEW = 4; // with more people in a picture there is no room on it for captions
 
 export class Painter {
@@ -41,7 +42,7 @@ export class Painter {
    * Draw a scene.
    * @param {{people: object[], names: (id: string) => string, config: object, reason: string | null,
    *   t: number, now: number, wall: number, captions: object[], picture: number[] | null,
-   *   frame: CanvasImageSource | null, mirrored: boolean,
+   *   mirrored: boolean,
    *   show: {outline, labels, captions, timeline, notice: boolean}}} scene
    *   t: stream time of the picture that is shown, now: newest stream time, picture: [x, y, w, h]
    */
@@ -52,22 +53,10 @@ export class Painter {
     context.setTransform(pixel, 0, 0, pixel, 0, 0);
     this.width = canvas.width / pixel;
     this.height = canvas.height / pixel;
-    if (scene.frame) this.#frame(scene);
     if (scene.show.outline && scene.picture) this.#outlines(scene);
     const bottom = scene.show.captions && !(scene.picture && scene.people.length > FEW) ? this.#captions(scene) : this.height - GAP;
     const top = scene.show.notice ? this.#notice() : 0;
     if (scene.show.labels || scene.show.timeline) this.#chips(scene, top, bottom);
-  }
-
-  #frame({ frame, picture: [x, y, width, height], mirrored }) {
-    const { context } = this;
-    context.save();
-    if (mirrored) {
-      context.translate(2 * x + width, 0);
-      context.scale(-1, 1);
-    }
-    context.drawImage(frame, x, y, width, height);
-    context.restore();
   }
 
   #outlines({ people, picture: [x, y, width, height], mirrored, t, wall }) {
@@ -92,7 +81,7 @@ export class Painter {
   }
 
   #chips(scene, top, bottom) {
-    const kind = scene.people.length > 2 || this.width < 420 ? SMALL : WIDE;
+    const kind = scene.people.length > SOME ? TINY : scene.people.length > 2 || this.width < 420 ? SMALL : WIDE;
     const size = { width: kind.width, height: (scene.show.labels ? kind.height : 0) + (scene.show.timeline ? STRIP + 2 : 0) };
     const columns = Math.max(1, Math.floor((this.width - GAP) / (size.width + GAP)));
     const wanted = scene.people.map((person, i) => ({

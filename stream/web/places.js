@@ -5,7 +5,8 @@ const GAP = 8;
 const EASE_S = 0.25;
 const STILL = 0.03; // of the area's width: smaller movements are not followed
 const SIDES = ["right", "left", "below", "above"];
-const MANY_SIDES = ["below", "above", "right", "left"];
+const MANY_SIDES = ["below", "above", "right", "left", "foot"];
+const OWN = 0.5; // covering the own face counts less than covering another
 
 const spot = (side, face, size, area) => {
   const middle = clamp((face.x + face.right) / 2 - size.width / 2, area.x, area.right - size.width);
@@ -15,6 +16,7 @@ const spot = (side, face, size, area) => {
     left: { x: face.x - size.width - GAP, y: level },
     below: { x: middle, y: face.bottom + GAP },
     above: { x: middle, y: face.y - size.height - GAP },
+    foot: { x: middle, y: Math.min(face.bottom, area.bottom) - size.height },
   }[side];
 };
 
@@ -57,10 +59,10 @@ export class Places {
     for (const side of before ? [before, ...sides] : sides) {
       const at = spot(side, face, size, area);
       const here = box(at, size);
-      const covered = [...faces, ...taken].reduce((sum, other) => sum + common(here, other), 0);
-      if (inside(here, area) && covered === 0) return { ...at, side };
+      const covers = (chip) => [...faces, ...taken].reduce((sum, other) => sum + (other === face ? OWN : 1) * common(chip, other), 0);
+      if (inside(here, area) && covers(here) === 0) return { ...at, side };
       const moved = { x: clamp(at.x, area.x, area.right - size.width), y: clamp(at.y, area.y, area.bottom - size.height), side };
-      const cost = [...faces, ...taken].reduce((sum, other) => sum + common(box(moved, size), other), 0);
+      const cost = covers(box(moved, size));
       if (!best || cost < best.cost) best = { ...moved, cost };
     }
     return best;

@@ -78,6 +78,7 @@ export class Session {
     hello: (record) => {
       if (record.schema !== SCHEMA) this.stop(otherSchema(record.schema));
       else {
+        if (record.source === "tab") this.mirrored = false;
         this.people.begin(record);
         this.view.begin(record, this.people);
       }

@@ -72,7 +72,8 @@ export class View {
     this.together.close();
   }
 
-  begin({ notice }, people) {
+  begin({ notice, source }, people) {
+    byId("stage").dataset.source = source;
     this.people = people;
     this.notice(notice);
     byId("people").dataset.many = people.many;

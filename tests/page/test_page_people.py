@@ -125,7 +125,7 @@ MOTION = """async () => {
 
 
 def test_faces_are_followed_between_and_shortly_after_outlines(page: Page) -> None:
-    assert page.evaluate(MOTION) == [0.1, 0.1, 0.15, 0.2, 0.235, 0.284, None, None]
+    assert page.evaluate(MOTION) == [0.1, 0.1, 0.15, 0.2, 0.22, 0.248, None, None]
 
 
 HISTORY = """async () => {
