@@ -85,7 +85,7 @@ def test_outlines_belong_to_people(page: Page, server: FakeServer) -> None:
     colours = page.evaluate("""() => {
       const canvas = document.getElementById("outline");
       const at = (u, v) => [...canvas.getContext("2d").getImageData(
-        Math.round((1 - u) * canvas.width), Math.round(v * canvas.height), 1, 1).data];
+        Math.round(u * canvas.width), Math.round(v * canvas.height), 1, 1).data];
       return [at(0.05, 0.35), at(0.35, 0.35), at(0.72, 0.2)];
     }""")
     assert colours[0][3] > 0 and colours[1][3] > 0 and colours[0] != colours[1]
