@@ -64,8 +64,8 @@ def test_folders_are_mirrored_and_nothing_clashes(tmp_path: Path) -> None:
     }
     assert named == {"a.mp4": "a.mp4.jsonl", "b/a.mp4": "b/a.mp4.jsonl", "b/a.wav": "b/a.wav.jsonl"}
     assert len({row.result for row in rows}) == len(rows) == 4
+    (tmp_path / "none").mkdir()
     with pytest.raises(ConfigError, match="no recording"):
-        (tmp_path / "none").mkdir()
         find([tmp_path / "none"], out)
 
 
