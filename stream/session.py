@@ -255,6 +255,8 @@ class Session:
         smoothing = self._config.smoothing
         name = settings.smoothing or smoothing.filter
         before = self._settings
+        if settings == before:
+            return
         if (settings.smoothing, settings.sensitivity) != (before.smoothing, before.sensitivity):
             smoothing = smoothing.model_copy(update={"filter": name})
             width, thresholds = self._config.window.width, self._model.thresholds
