@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from stream.access import Grant, bearer, same
+from stream.access import Grant, same
 from stream.calls import Calls
 from stream.config import ServeConfig, WhipConfig
+from stream.sockets import keys
 from stream.tickets import AccessError
 
 SDP = "application/sdp"
@@ -51,7 +52,7 @@ class Whip:
                 "this server takes no published media",
                 hint="set [whip] token and consent in its configuration",
             )
-        if not same(bearer(request.headers.get("Authorization")), self._config.token):
+        if not any(same(key, self._config.token) for key in keys(request)):
             raise AccessError(
                 "the bearer token is missing or wrong",
                 hint="send the header Authorization: Bearer with the token of the configuration",

@@ -21,7 +21,8 @@ export class Reader {
     if (!session) return this.#again();
     const url = new URL(`/api/sessions/${encodeURIComponent(session)}/events`, location.href);
     url.protocol = url.protocol.replace("http", "ws");
-    const socket = new WebSocket(url, ["lddu.records", this.access.key ?? this.access.token]);
+    const socket = this.#socket(url);
+    if (!socket) return this.handlers.state("refused"); // trying again would change nothing
     let opened = false;
     socket.onopen = () => {
       opened = true;
@@ -34,6 +35,15 @@ export class Reader {
       this.#again();
     };
     return socket;
+  }
+
+  /** null: the key holds what no key can hold. */
+  #socket(url) {
+    try {
+      return new WebSocket(url, ["lddu.records", this.access.key ?? this.access.token]);
+    } catch {
+      return null;
+    }
   }
 
   /** Id of the newest published call, or null. */

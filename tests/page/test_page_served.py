@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,7 @@ from stream.audit import Head, verify
 from stream.record_files import SessionFolder, sessions
 from stream.tickets import new_ticket, sign
 from tests.browser import agree, open_page, stats, wait_until
+from tests.certificates import write_certificate
 from tests.page.steps import DESKTOP, NEEDS_BROWSER
 from tests.test_access import KEY, access
 from tests.test_drain import running, url_of
@@ -100,3 +103,23 @@ def test_what_a_person_does_in_a_call(browser: Browser, tmp_path: Path) -> None:
                 wait_until(page, opening.value.is_closed, "closing of the window")
                 wait_until(source, lambda: stats(source) is None, "the end", seconds=20)
                 expect(source.get_by_role("alert")).to_contain_text("it is over")
+
+
+def test_a_published_call_over_a_browser_source(browser: Browser, tmp_path: Path) -> None:
+    """As with OBS: FFmpeg publishes by WHIP, the transparent page shows what is estimated of it."""
+    token = "a-token-of-sixteen-or-more"
+    consent = {"face": True, "voice": True, "words": False}
+    identity = write_certificate(tmp_path)
+    whip = {"token": token, "consent": consent}
+    with running("cheap", tmp_path / "records", whip=whip) as server:
+        url = url_of(server)
+        with open_page(browser, f"{url}/obs#token={token}&place=faces") as source:
+            expect(source.get_by_role("alert")).to_have_text("No call is published.")
+            command = [sys.executable, "-m", "tests.whip_publisher", f"{url}/whip", token]
+            publisher = subprocess.Popen([*command, *map(str, identity), "30"])
+            try:
+                wait_until(source, lambda: got(source, "state") >= 3, "states", seconds=30)
+                expect(source.get_by_role("alert")).to_be_hidden()
+            finally:
+                publisher.kill()
+                publisher.wait()
