@@ -45,6 +45,7 @@ LISTENING = ("vad", "voice", "transcribe")
 """Mailboxes that sound goes through."""
 LOSSES = ("packets_lost", "audio_gaps")
 """Counts of received sound that mean that some of it is missing."""
+LIVE_PICTURE = "localStorage.setItem('lddu-live.settings', '{\"lock\": false}');"
 LEAD_S = 2.5
 WINDOW_S = 3.0
 PACKAGES = ("aiortc", "av", "ctranslate2", "faster-whisper", "mediapipe", "numpy", "torch")
@@ -56,13 +57,17 @@ def main() -> int:
     parser.add_argument("--calls", type=int, choices=(1, 2), default=1)
     parser.add_argument("--clip", type=Path, default=default_clip())
     parser.add_argument("--out", type=Path, help="default: benchmarks/results/live[-2calls].json")
+    parser.add_argument(
+        "--live-picture", action="store_true", help="do not lock the picture to its outlines"
+    )
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="lddu-live-") as folder:
         media = fake_media(arguments.clip, Path(folder), lead=LEAD_S)
         reference = transcribe(media.audio)
         with serve(Path(folder), *arguments.overrides) as server:
-            browser, pages, cores = call(server, media, arguments.calls, arguments.seconds)
+            script = LIVE_PICTURE if arguments.live_picture else ""
+            browser, pages, cores = call(server, media, arguments.calls, arguments.seconds, script)
             metrics = fetch(f"{server.url}/metrics")
     rounds = max(1, int(arguments.seconds // media.seconds))
     result = {
@@ -89,13 +94,15 @@ def default_clip() -> Path:
 
 
 def call(
-    server: Served, media: FakeMedia, calls: int, seconds: float
+    server: Served, media: FakeMedia, calls: int, seconds: float, script: str
 ) -> tuple[str, list[figures.Stats], dict[str, float]]:
     """The browser's version, what each page recorded in so many seconds, and cores in use."""
     with ExitStack() as stack:
         playwright = stack.enter_context(sync_playwright())
         browser = stack.enter_context(launch(playwright, [GRANT, *media.flags]))
-        pages = [stack.enter_context(open_page(browser, server.url)) for _ in range(calls)]
+        pages = [
+            stack.enter_context(open_page(browser, server.url, script=script)) for _ in range(calls)
+        ]
         for page in pages:
             agree(page, "Face", "Voice", "Words")
         start, before = time.monotonic(), processor_seconds(server.pid)

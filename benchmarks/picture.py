@@ -1,4 +1,4 @@
-"""The picture in the README: ``python -m benchmarks.picture IMAGE SOUND [--out FILE]``.
+"""Pictures of the page: ``python -m benchmarks.picture IMAGE SOUND [--out FILE] [--size WxH]``.
 
 A real call, as in ``benchmarks.live``, in which the camera shows a still image.
 """
@@ -15,7 +15,7 @@ import numpy as np
 from playwright.sync_api import Page, sync_playwright
 
 from benchmarks.served import serve
-from tests.browser import GRANT, agree, launch, open_page, stats, wait_until
+from tests.browser import GRANT, launch, open_page, stats, wait_until
 from tests.fake_media import fake_still
 
 SECONDS = 8.0
@@ -23,13 +23,16 @@ SECONDS = 8.0
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Take the picture in the README.")
+    parser = argparse.ArgumentParser(description="Take a picture of the page.")
     parser.add_argument("image", type=Path)
     parser.add_argument("sound", type=Path)
     parser.add_argument("--out", type=Path, default=Path("docs/images/overlay.png"))
     parser.add_argument("--dark", action="store_true")
+    parser.add_argument("--size", default="1280x800", help="of the window (default: %(default)s)")
+    parser.add_argument("--locale", default="en-US")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides")
     arguments = parser.parse_args()
+    width, height = map(int, arguments.size.split("x"))
     with tempfile.TemporaryDirectory(prefix="lddu-picture-") as name:
         folder = Path(name)
         media = fake_still(arguments.image, folder, seconds=SECONDS, sound=arguments.sound)
@@ -40,11 +43,14 @@ def main() -> None:
             open_page(
                 browser,
                 server.url,
-                viewport={"width": 1280, "height": 710},
+                viewport={"width": width, "height": height},
+                locale=arguments.locale,
                 color_scheme="dark" if arguments.dark else "light",
             ) as page,
         ):
-            agree(page, "Face", "Voice", "Words")
+            for kind in ("face", "voice", "words"):
+                page.locator(f"input[name={kind}]").check()
+            page.locator("#begin").click()
             wait_until(page, lambda: said(page), "the second caption of a round", seconds=60)
             page.wait_for_timeout(1200)
             shot = page.screenshot()

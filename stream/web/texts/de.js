@@ -173,7 +173,7 @@ export default {
     no_face: () => "Kein Gesicht gefunden. Kommen Sie ins Bild, näher heran oder machen Sie Licht.",
     several_faces: () => "Mehrere Gesichter: Das größte zählt, und die Stimme kann jemand anderem gehören.",
     small_or_dark_face: () => "Das Gesicht ist klein oder dunkel. Kommen Sie näher oder machen Sie Licht.",
-    no_speech: () => "Es ist nichts zu hören, was gesprochen wäre.",
+    no_speech: () => "Niemand spricht.",
     overlap: () => "Mehrere sprechen gleichzeitig: Ihre Stimmen und Worte zählen nicht.",
     out_of_domain: () => "Bild, Ton oder Worte gleichen nichts, woraus das Modell gelernt hat.",
     modality_conflict: () => "Gesicht, Stimme und Worte widersprechen einander.",
