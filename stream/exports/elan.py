@@ -20,6 +20,9 @@ from stream.report.words import UNKNOWN_SPEAKER
 
 XSI = "http://www.w3.org/2001/XMLSchema-instance"
 SCHEMA = "http://www.mpi.nl/tools/elan/EAFv3.0.xsd"
+ANNOTATOR = "lddu-live"
+"""Of the tiers written here; a reader of human labels leaves them out."""
+
 MOMENT_S = 0.1
 """A turning point is drawn this long."""
 
@@ -94,6 +97,7 @@ class _Document:
 
     def tier(self, name: str, participant: str, annotations: Iterable[Annotation]) -> None:
         kind = {"TIER_ID": name, "PARTICIPANT": participant, "LINGUISTIC_TYPE_REF": "default-lt"}
+        kind["ANNOTATOR"] = ANNOTATOR
         tier = ET.Element("TIER", kind)
         last = 0
         for t0, t1, text in sorted(annotations):
@@ -118,7 +122,7 @@ class _Document:
         root = ET.Element(
             "ANNOTATION_DOCUMENT",
             {
-                "AUTHOR": "lddu-live",
+                "AUTHOR": ANNOTATOR,
                 "DATE": "1970-01-01T00:00:00+00:00",  # the same records give the same file
                 "FORMAT": "3.0",
                 "VERSION": "3.0",
