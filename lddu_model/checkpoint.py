@@ -137,10 +137,13 @@ def _read_json(path: Path) -> tuple[Path, CheckpointFile]:
             for each in error.errors()
         )
         raise CheckpointError(f"{where} is not a valid checkpoint: {faults}", AGAIN) from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{where} cannot be read: {error}", AGAIN) from error
     if path.suffix == ".safetensors" and path.name != content.tensors.file:
-        raise CheckpointError(f"{where} belongs to {content.tensors.file}, not to {path.name}")
+        raise CheckpointError(
+            f"{where} belongs to {content.tensors.file}, not to {path.name}",
+            "name the folder, or that file",
+        )
     return folder, content
 
 
@@ -159,7 +162,7 @@ def _build(where: Path, content: CheckpointFile) -> Model:
         spec = FeatureSpec.from_dict(content.spec)
         model = create(content.variant, spec, content.labels, content.hyper)
     except ModelError as error:
-        raise CheckpointError(f"{where}: {error.message}", error.hint) from error
+        raise CheckpointError(f"{where}: {error.message}", error.hint or AGAIN) from error
     if spec.digest != content.spec_digest:
         raise CheckpointError(f"{where}: spec and spec_digest contradict each other", AGAIN)
     model.calibration = _calibration(where, content, 1 + len(spec.modalities))
@@ -171,14 +174,18 @@ def _build(where: Path, content: CheckpointFile) -> Model:
 def _calibration(where: Path, content: CheckpointFile, rows: int) -> Calibration:
     found = content.calibration
     if {len(x) for x in (found.scale, found.shift, content.thresholds)} != {len(content.labels)}:
-        raise CheckpointError(f"{where}: calibration and thresholds need one number per label")
+        raise CheckpointError(
+            f"{where}: calibration and thresholds need one number per label", AGAIN
+        )
     if {len(found.variance_scale), len(found.variance_power)} != {rows}:
-        raise CheckpointError(f"{where}: variances need a scale and power, fused and per modality")
+        raise CheckpointError(
+            f"{where}: variances need a scale and power, fused and per modality", AGAIN
+        )
     if min(*found.variance_scale, *found.variance_power) <= 0:
-        raise CheckpointError(f"{where}: a scale or power of variances is not positive")
+        raise CheckpointError(f"{where}: a scale or power of variances is not positive", AGAIN)
     if [len(x) for x in found.presence] not in ([], [len(content.labels)] * rows):
         raise CheckpointError(
-            f"{where}: presence needs one number per label, for all and per modality"
+            f"{where}: presence needs one number per label, for all and per modality", AGAIN
         )
     return Calibration(
         tuple(found.scale),

@@ -146,7 +146,7 @@ def read_changed(path: Path, changes: Sequence[str] = ()) -> dict[str, Any]:
         plain = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(f"{path} cannot be read: {error.strerror}", "check the path") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ConfigError(f"{path} is not valid TOML: {error}") from error
     for change in changes:
         _apply(plain, change)
@@ -181,7 +181,7 @@ def _apply(plain: dict[str, Any], change: str) -> None:
         raise ConfigError(f"--set {change}: expected key=value", "for example --set seed=2")
     try:
         value = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+    except (tomllib.TOMLDecodeError, RecursionError):
         value = text  # a bare word is a string
     *parents, last = key.strip().split(".")
     node: Any = plain

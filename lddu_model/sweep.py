@@ -75,7 +75,7 @@ def read_sweep(path: Path) -> Sweep:
     try:
         plain = tomllib.loads(path.read_text(encoding="utf-8"))
         sweep = Sweep.model_validate(plain)
-    except (OSError, tomllib.TOMLDecodeError) as error:
+    except (OSError, tomllib.TOMLDecodeError, UnicodeError, RecursionError) as error:
         raise ConfigError(f"{path} cannot be read: {error}", "check the path") from error
     except ValidationError as error:
         faults = "".join(

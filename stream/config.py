@@ -289,6 +289,10 @@ def parse_overrides(pairs: list[str]) -> dict[str, Any]:
             result[key] = tomllib.loads(f"value = {text}")["value"]
         except tomllib.TOMLDecodeError:
             result[key] = text
+        except RecursionError:
+            raise ConfigError(
+                f"--set {key}: the value is nested too deeply", hint="--set window.hop=0.5"
+            ) from None
     return result
 
 
@@ -304,7 +308,7 @@ def _read(path: Path) -> dict[str, Any]:
         raise ConfigError(
             f"configuration {path} cannot be read: {error.strerror}", hint="check the path"
         ) from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ConfigError(
             f"configuration {path} is not valid TOML: {error}", hint="correct that line"
         ) from None

@@ -72,6 +72,11 @@ def is_loopback(host: str) -> bool:
         return False
 
 
+def shown(text: str) -> str:
+    """What a request names, for an answer: it may hold bytes that are no text."""
+    return text[:200].encode("utf-8", "backslashreplace").decode()
+
+
 def only_own_page(*, loopback: bool) -> Middleware:
     """From a browser only the server's own page may use it; pages of other sites may not."""
 
@@ -80,11 +85,11 @@ def only_own_page(*, loopback: bool) -> Middleware:
         host = request.host
         if loopback and not is_loopback(urlsplit(f"//{host}").hostname or ""):
             # a foreign name that was made to point here
-            raise web.HTTPForbidden(text=f"this server is not {host}")
+            raise web.HTTPForbidden(text=f"this server is not {shown(host)}")
         origin = request.headers.get("Origin")
         foreign = origin is not None and urlsplit(origin).netloc != host
         if foreign and not request.path.startswith("/whip"):
-            raise web.HTTPForbidden(text=f"pages of {origin} may not use this server")
+            raise web.HTTPForbidden(text=f"pages of {shown(origin or '')} may not use this server")
         return await handler(request)
 
     return check

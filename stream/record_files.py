@@ -98,11 +98,13 @@ class SessionFolder:
         return any(map(is_open, paths))
 
     def header(self, artefact: Artefact) -> Object:
-        """Empty where the writer was killed before it wrote one."""
+        """Empty where the writer was killed before it wrote one, or where it is not as written."""
         if not self.file(artefact).exists():
             return {}
         with self._reader(self.file(artefact)) as reader:
-            return reader.header or {}
+            header = reader.header or {}
+        times = (header.get("started"), header.get("keep_until"))
+        return header if all(isinstance(t, float | int) and 0 <= t < 1e11 for t in times) else {}
 
     def records(self, damage: Counter[str] | None = None) -> Iterator[Object]:
         """All records in the order of their making; `damage` counts what was passed over."""
@@ -122,18 +124,11 @@ class SessionFolder:
         active: dict[int, list[str]] = {}
         hop = 0.0
         for record in self.records():
-            match record.get("type"):
-                case "hello":
-                    found.purpose, hop = record["purpose"], record["hop_s"]
-                case "state" if record["index"] >= 0:
-                    active[record["index"]] = [
-                        name
-                        for name, label in record["labels"].items()
-                        if label["status"] == "active"
-                    ]
-                case "end":
-                    found.reason = record["reason"]
-            found.seconds = max(found.seconds, record.get("t", 0.0), record.get("t1", 0.0))
+            try:
+                hop = _note(record, found, active, hop)
+            except (KeyError, TypeError, AttributeError, ValueError, OverflowError):
+                # whole, but not as this version writes
+                continue
         found.states = len(active)
         counts = Counter(name for names in active.values() for name in names)
         found.active_s = {name: round(n * hop, 3) for name, n in counts.items()}
@@ -179,6 +174,21 @@ def _erase(name: Artefact, path: Path) -> Erased:
         size = file.seek(0, 2)
     path.unlink()
     return Erased(name, size, lines, digest)
+
+
+def _note(record: Object, found: Summary, active: dict[int, list[str]], hop: float) -> float:
+    """Enter one record into a summary; the hop of its windows."""
+    match record.get("type"):
+        case "hello":
+            found.purpose, hop = str(record["purpose"]), float(record["hop_s"])
+        case "state" if record["index"] >= 0:
+            labels = record["labels"].items()
+            names = [name for name, label in labels if label["status"] == "active"]
+            active[int(record["index"])] = names
+        case "end":
+            found.reason = str(record["reason"])
+    found.seconds = max(found.seconds, record.get("t", 0.0), record.get("t1", 0.0))
+    return hop
 
 
 def sessions(root: Path) -> list[SessionFolder]:

@@ -18,6 +18,7 @@ from typing import Protocol, cast
 from benchmarks.chaos.journal import Journal, Result, machine, open_journal, write_result
 
 FAULTS = {
+    "fuzz": "inputs of all kinds into everything that reads what others send",
     "network": "a voice over a network that loses, delays and cuts",
     "payloads": "mutated Opus, VP8 and H.264 payloads in live tracks",
     "truncation": "recordings that were cut off, at many points each",
@@ -27,6 +28,10 @@ FAULTS = {
     "kills": "every worker process killed again and again",
 }
 """Name of the module -> what it does."""
+
+
+NOT_SETTINGS = ("fault", "anew", "without_words", "targets", "minutes", "inputs")
+"""Arguments that change no result that is known."""
 
 
 class Fault(Protocol):
@@ -52,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         module.add_arguments(command)
         modules[name] = module
     options = parser.parse_args(arguments)
-    settings = {k: str(v) for k, v in vars(options).items() if k not in ("fault", "anew")}
+    settings = {k: str(v) for k, v in vars(options).items() if k not in NOT_SETTINGS}
     before = machine()
     journal = open_journal(options.fault, settings, anew=options.anew)
     figures = modules[options.fault].run(options, journal)
