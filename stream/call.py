@@ -152,7 +152,7 @@ class Call:
         """Record the session, where that is configured and agreed to; never ends the call."""
         if self._recorder is None:
             return
-        waiting = self.session.subscribe(CAPACITY)
+        waiting = self.session.subscribe(CAPACITY, raw=True)
         tell = self.session.recording
         try:
             subject, media = self.grant.subject, self._media

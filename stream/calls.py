@@ -254,6 +254,7 @@ class Calls:
             Flow.LIVE,
             lambda: time.monotonic() - start,
             source="whip" if grant.published else "camera",
+            raw=recorder is not None,
         )
         feed.session = session
         if media is not None:

@@ -85,7 +85,7 @@ def compare_results(a: Path, b: Path) -> int:
         pair = compare(name, columns.read(first), columns.read(second))
         pair.content = _content(first, second)
         pairs.append(pair)
-        print("\n".join(_lines(pair)))
+        print("\n".join(told(pair)))
     for side, names in zip("AB", only, strict=True):
         for name in names:
             print(f"{name}: only in {side}")
@@ -259,7 +259,8 @@ def _words(of: Columns, span: Span) -> list[str]:
     return [word["text"] for word in said if span[0] < word["t1"] <= span[1]]
 
 
-def _lines(pair: Pair) -> Iterator[str]:
+def told(pair: Pair) -> Iterator[str]:
+    """A report in lines."""
     if pair.content:
         yield f"{pair.name}: {pair.content}"
     if pair.same:

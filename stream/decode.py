@@ -81,7 +81,8 @@ class Decoder:
         with _open(request.path) as container:
             streams = [s for s in (_first(container, "audio"), _first(container, "video")) if s]
             starts = [_seconds(s, s.start_time) for s in streams]
-            self._origin = min((t for t in starts if t is not None), default=Fraction(0))
+            known = [] if request.as_stored else [t for t in starts if t is not None]
+            self._origin = min(known, default=Fraction(0))
             has_audio, has_video = (
                 any(s.type == kind for s in streams) for kind in ("audio", "video")
             )

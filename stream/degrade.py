@@ -12,6 +12,7 @@ from typing import Literal, get_args
 
 from stream.graph import Graph
 from workers.messages import AudioChunk, Gap, Progress, VideoFrame
+from workers.states import Reason
 from workers.transcribe import TranscribeStage
 from workers.voice import VoiceStage
 from workers.worker import Worker
@@ -26,7 +27,7 @@ EVERY: dict[Load, int] = {"full": 1, "fewer_pictures": 2, "few_pictures": 3, "no
 """Of so many pictures one is looked at. With every fourth of 10 per second too few steps of a
 window would have a face (``gate.min_face``)."""
 
-REASON = "overload"
+REASON: Reason = "overload"
 """Of gaps, and of states from ``no_words`` on."""
 
 

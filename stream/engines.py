@@ -125,14 +125,17 @@ class Engines:
         self.close()
 
 
-def _checkpoint(config: StreamConfig) -> Path:
+def checkpoint_of(config: StreamConfig) -> Path:
+    """Where the checkpoint of `config` is."""
     return Path(config.model.checkpoint) if config.model.checkpoint else SHIPPED_CHECKPOINT
 
 
 def _here(config: StreamConfig) -> dict[str, Any]:
     """All engines but that of faces in this process."""
     lddu_model.use_threads(config.device.threads)
-    model = lddu_model.load(_checkpoint(config), spec=live_spec(config), device=config.device.lddu)
+    model = lddu_model.load(
+        checkpoint_of(config), spec=live_spec(config), device=config.device.lddu
+    )
     extractors = LazyExtractors(config)
     names = ("transcriber", "voice", "text", "face")
     return {"model": model, **{name: getattr(extractors, name) for name in names}}
@@ -143,7 +146,7 @@ def _remote(config: StreamConfig) -> dict[str, Any]:
     device, threads = config.device, config.device.threads
     starts: dict[str, Callable[[], Remote | FaceEngine]] = {
         "model": lambda: RemoteModel(
-            _checkpoint(config), spec=live_spec(config), device=device.lddu, threads=threads
+            checkpoint_of(config), spec=live_spec(config), device=device.lddu, threads=threads
         ),
         "transcriber": lambda: RemoteTranscriber(
             weights_of(config, config.analysis.asr_model), **settings_of_words(config)

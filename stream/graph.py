@@ -374,5 +374,5 @@ CARRIES: Mapping[str, tuple[type, ...]] = {
     "align": (AcousticFrames, TextFrames, FaceFrame, Presence),
     "infer": (AlignedWindow,),
     "smooth": (EmotionEstimate,),
-    "output": (EmotionState, EmotionEvent, TranscriptSegment, FaceFrame, Presence),
+    "output": (EmotionEstimate, EmotionState, EmotionEvent, TranscriptSegment, FaceFrame, Presence),
 }

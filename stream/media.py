@@ -42,6 +42,7 @@ class Request:
     max_width: int
     audio: bool
     video: bool
+    as_stored: bool = False
 
 
 class Media:
@@ -189,19 +190,21 @@ def open_media(
     audio: bool = True,
     video: bool = True,
     person: str = "p1",
+    as_stored: bool = False,
 ) -> Media:
     """Open a recording: mp4, mov, mkv, webm, wav, flac, mp3 and relatives.
 
     Sound comes as mono ``AudioChunk``s of at most 100 ms. Of every 1/`fps` seconds the first
     picture comes as ``VideoFrame``, upright, at most `max_width` pixels wide; the others as
     ``Progress(person, "video", t)``. Holes in the file stay holes.
+    Times begin with the first sound or picture; `as_stored`: they are those of the file.
 
     Raises ``MediaError`` for what is not a readable recording with sound (if `audio`) or pictures
     (if `video`).
     """
     file = Path(path)
     _check(file)
-    request = Request(str(file), person, fps, max_width, audio, video)
+    request = Request(str(file), person, fps, max_width, audio, video, as_stored)
     ours, theirs = socket.socketpair()
     with theirs:
         child = subprocess.Popen(

@@ -7,14 +7,17 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Literal, TypedDict, get_args
 
 from stream.config import Consent
 from stream.degrade import Load
+from stream.estimates import EstimateRecord
 from workers.messages import (
+    MODALITIES,
     FaceFrame,
     Gap,
+    Modality,
     Presence,
     Source,
     TranscriptSegment,
@@ -45,6 +48,7 @@ class HelloRecord(TypedDict):
     hop_s: float
     source: Origin
     many: bool
+    modalities: list[Modality]
 
 
 class LabelRecord(TypedDict):
@@ -194,6 +198,7 @@ class EndRecord(TypedDict):
 
 Record = (
     HelloRecord
+    | EstimateRecord
     | StateRecord
     | EventRecord
     | TranscriptRecord
@@ -221,7 +226,9 @@ def hello(
     source: Origin,
     *,
     many: bool,
+    modalities: Collection[Modality],
 ) -> HelloRecord:
+    """`modalities`: those that there is something of, and that were agreed to."""
     return {
         "type": "hello",
         "schema": SCHEMA,
@@ -235,6 +242,7 @@ def hello(
         "hop_s": hop_s,
         "source": source,
         "many": many,
+        "modalities": [name for name in MODALITIES if name in modalities],
     }
 
 

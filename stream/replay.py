@@ -32,6 +32,7 @@ from stream.exports import EXPORTS
 from stream.outputs import Finished, Outputs
 from stream.records import Record
 from stream.runs import Plan, beside
+from stream.session_replay import replay_session
 from stream.smoothing import BASELINES
 from stream.tally import Tally
 from workers.errors import WorkerError
@@ -187,6 +188,16 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         metavar=("A", "B"),
         help="two folders of results, or two JSONL files: where they differ, and why",
     )
+    parser.add_argument(
+        "--session",
+        metavar="SESSION",
+        help="a recorded session (its folder, or its name with --folder or --config of the server):"
+        " analysed again from its media where kept, else from its estimates, and compared",
+    )
+    parser.add_argument("--folder", type=Path, metavar="DIR", help="folder of records")
+    parser.add_argument(
+        "--estimates", action="store_true", help="with --session: not from its media"
+    )
     parser.add_argument("--config", type=Path, metavar="TOML", help="e.g. configs/replay.toml")
     parser.add_argument(
         "--baseline", choices=BASELINES, help="a filter without the model's variance, to compare"
@@ -210,6 +221,8 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--set", action="append", default=[], metavar="KEY=VALUE", help="e.g. --set window.hop=0.5"
     )
     options = parser.parse_args(arguments)
+    if options.session is not None:
+        return options
     if options.compare is None and (not options.files or options.out is None):
         parser.error("name recordings, and --out (or --compare A B)")
     if options.jobs is not None and options.jobs < 1:
@@ -221,6 +234,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parse(arguments)
     if options.compare is not None:
         return compare_results(*options.compare)
+    if options.session is not None:
+        return replay_session(
+            options.session,
+            options.folder,
+            options.config,
+            configuration.parse_overrides(options.set),
+            options.out,
+            from_media=not options.estimates,
+        )
     overrides = configuration.use_baseline(
         configuration.parse_overrides(options.set), options.baseline
     )

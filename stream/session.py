@@ -8,10 +8,10 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from lddu_model import FeatureSpec
-from stream import records
+from stream import estimates, records
 from stream.call_settings import CallSettings
 from stream.config import Consent, StreamConfig
-from stream.degrade import Degrader, Load
+from stream.degrade import REASON, Degrader, Load
 from stream.engines import Engines
 from stream.graph import Flow, Graph, GraphConfig, Many, Runs, build
 from stream.overlay import outlines
@@ -26,6 +26,7 @@ from workers.mailbox import Closed
 from workers.messages import (
     MODALITIES,
     AudioChunk,
+    EmotionEstimate,
     FaceFrame,
     Gap,
     Message,
@@ -51,9 +52,10 @@ def graph_config(
     *,
     both_ways: bool = False,
     many: bool = False,
+    raw: bool = False,
 ) -> GraphConfig:
     """The graph's part of a configuration; `plan` defaults to sliding windows, `many` people may
-    be in the picture.
+    be in the picture, `raw` estimates come too.
     """
     align = align_config(engines.model.spec, expected)
     if flow is Flow.LIVE:
@@ -71,6 +73,7 @@ def graph_config(
             engines.prior,
             window=config.window.width,
             both_ways=both_ways,
+            repeat=raw,
         ),
         flow=flow,
         many=Many(config.many.at_once) if many else None,
@@ -103,6 +106,11 @@ def expected_modalities(consent: Consent, *, audio: bool, video: bool) -> frozen
     return frozenset(found)
 
 
+def with_reasons(state: EmotionState, more: set[Reason]) -> EmotionState:
+    """`state` with `more` reasons."""
+    return replace(state, reasons=in_order({*state.reasons, *more}))
+
+
 class Session:
     """Feeds the graph of one participant and turns its output into records.
 
@@ -127,12 +135,16 @@ class Session:
         both_ways: bool = False,
         source: Origin = "camera",
         many: bool = False,
+        raw: bool = False,
     ) -> None:
+        """`raw`: some subscribers want estimates as the filter takes them."""
         self.id = session
         self.person = person
         self.graph: Graph = build(
             person,
-            graph_config(config, engines, expected, flow, plan, both_ways=both_ways, many=many),
+            graph_config(
+                config, engines, expected, flow, plan, both_ways=both_ways, many=many, raw=raw
+            ),
             engines,
             runs,
         )
@@ -149,6 +161,7 @@ class Session:
             config.window.hop,
             source,
             many=many,
+            modalities=expected,
         )
         self._many = many
         self._refused = any(not getattr(consent, name) for name in config.modalities)
@@ -273,9 +286,9 @@ class Session:
     def settings(self) -> CallSettings:
         return self._settings
 
-    def subscribe(self, capacity: int = CAPACITY) -> Subscription:
-        """Everything from now on, after a hello."""
-        subscriber = Subscription(lossless=self._lossless, capacity=capacity)
+    def subscribe(self, capacity: int = CAPACITY, *, raw: bool = False) -> Subscription:
+        """Everything from now on, after a hello; `raw`: estimates too, where there are any."""
+        subscriber = Subscription(lossless=self._lossless, capacity=capacity, raw=raw)
         told = (
             self._hello,
             self._clock,
@@ -327,7 +340,8 @@ class Session:
         if self._abandoned:
             return
         for subscriber in self._subscribers:
-            subscriber.put(record)
+            if subscriber.raw or record["type"] != "estimate":
+                subscriber.put(record)
 
     def _record(self, message: Message) -> Record | None:
         match message:
@@ -337,6 +351,8 @@ class Session:
                 if self._pause.on:
                     shown = replace(shown, labels={}, reasons=("paused",), complete=False)
                 return records.state(shown, self._lag(message.t))
+            case EmotionEstimate():
+                return estimates.to_record(message)
             case EmotionEvent():
                 return records.event(message, self._lag(message.t))
             case TranscriptSegment():
@@ -369,12 +385,10 @@ class Session:
 
     def _in_full(self, state: EmotionState) -> EmotionState:
         """Say where not everything was agreed to, or is analysed."""
-        reasons: set[Reason] = {*state.reasons}
-        if self._refused:
-            reasons.add("no_consent")
+        more: set[Reason] = {"no_consent"} if self._refused else set()
         if self._degrader.lacking or state.t <= self._lacked_until:
-            reasons.add("overload")
-        return replace(state, reasons=in_order(reasons))
+            more.add(REASON)
+        return with_reasons(state, more)
 
     def _lag(self, t: float) -> float:
         return 0.0 if self._now is None else self._now() - t

@@ -116,6 +116,7 @@ def smooth_config(
     *,
     window: float,
     both_ways: bool = False,
+    repeat: bool = False,
 ) -> SmoothConfig:
     """`thresholds` (C,) are probabilities, `prior` (C,) the logits when nothing is known, `window`
     the length of a window in seconds.
@@ -130,6 +131,7 @@ def smooth_config(
         dwell=smoothing.dwell,
         gate=workers.gate.GateConfig(**gate.model_dump(exclude={"stale_after"})),
         both_ways=both_ways,
+        repeat=repeat,
     )
 
 

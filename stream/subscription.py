@@ -18,7 +18,11 @@ CAPACITY = 256
 class Subscription:
     """A bounded queue of records for one reader; a slow reader loses face outlines first."""
 
-    def __init__(self, *, lossless: bool = False, capacity: int = CAPACITY) -> None:
+    def __init__(
+        self, *, lossless: bool = False, capacity: int = CAPACITY, raw: bool = False
+    ) -> None:
+        self.raw = raw
+        """It also wants estimates as the filter takes them."""
         self.dropped = 0
         self._lossless = lossless
         self._capacity = capacity

@@ -42,5 +42,9 @@ def test_who_is_in_the_picture_is_told() -> None:
 
 
 def test_hello_says_where_the_picture_comes_from() -> None:
-    told = records.hello("s", "p1", ["happy"], "self_view", Consent(), 3.0, 0.25, "tab", many=True)
+    told = records.hello(
+        "s", "p1", ["happy"], "self_view", Consent(), 3.0, 0.25, "tab",
+        many=True, modalities={"face", "words"},
+    )  # fmt: skip
+    assert told["modalities"] == ["words", "face"]
     assert (told["source"], told["many"]) == ("tab", True)

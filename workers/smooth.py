@@ -44,6 +44,8 @@ class SmoothConfig:
     dwell: float = 1.0
     """Seconds that it stays what it became."""
     gate: GateConfig = field(default_factory=GateConfig)
+    repeat: bool = False
+    """Give every estimate too, in front of what is made of it."""
     both_ways: bool = False
     """Keep everything and give all of it again at the end, smoothed by what came before and after;
     only for recordings, and filters that can look back."""
@@ -125,7 +127,8 @@ class SmoothStage:
             return []
         state = self._state(self._history[position], self._filter_to(position))
         self._trim(item.t1)
-        return [state, *self._tell()]
+        heard: list[Message] = [item] if self._config.repeat else []
+        return [*heard, state, *self._tell()]
 
     def flush(self) -> Sequence[Message]:
         """Events of late revisions; then, where it was asked for, everything smoothed by all."""
