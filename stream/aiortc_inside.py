@@ -10,6 +10,7 @@ jitter buffer               gives each frame the stream time of its RTP timestam
 decoder queue               bounded; aiortc's decoder thread, which waits on it, runs our decoding
                             in there, so that no error ends it
 handler of RTCP packets     also tells the clock what sender reports say
+estimator of the bit rate   made anew when it fails (it divides by 0), so that no packet is lost
 ==========================  ========================================================================
 
 And a transport that reads a packet which aiortc cannot take ends with all its tracks: even an
@@ -24,6 +25,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
 
 from aiortc import RTCDtlsTransport, RTCPeerConnection, RTCRtpReceiver
+from aiortc.rate import RemoteBitrateEstimator
 from aiortc.rtp import RtcpSrPacket
 
 from stream.errors import StreamError
@@ -31,7 +33,13 @@ from stream.errors import StreamError
 log = logging.getLogger(__name__)
 
 PREFIX = "_RTCRtpReceiver__"
-PARTS = ("jitter_buffer", "decoder_queue", "decoder_thread", "codecs")
+PARTS = (
+    "jitter_buffer",
+    "decoder_queue",
+    "decoder_thread",
+    "codecs",
+    "remote_bitrate_estimator",
+)
 """Private attributes of ``RTCRtpReceiver`` that are replaced or relied on."""
 
 METHODS = ("_handle_rtcp_packet",)
@@ -78,8 +86,12 @@ def replace(
     buffer: BufferPart,
     queue: QueuePart,
     report: Callable[[int, int], None],
+    counts: Counter[str],
 ) -> None:
-    """Put our parts in; `report` hears NTP time and RTP timestamp of every sender report."""
+    """Put our parts in; `report` hears NTP time and RTP timestamp of every sender report.
+
+    Failures of parts of aiortc are in `counts`.
+    """
     tell_aiortc = receiver._handle_rtcp_packet
 
     async def on_rtcp(packet: Any) -> None:
@@ -90,6 +102,26 @@ def replace(
     vars(receiver)[PREFIX + "jitter_buffer"] = buffer
     vars(receiver)[PREFIX + "decoder_queue"] = queue
     vars(receiver)["_handle_rtcp_packet"] = on_rtcp
+    estimator = PREFIX + "remote_bitrate_estimator"
+    if vars(receiver)[estimator] is not None:
+        vars(receiver)[estimator] = CarefulEstimator(counts)
+
+
+class CarefulEstimator:
+    """In the place of aiortc's estimator of the bit rate, around one."""
+
+    def __init__(self, counts: Counter[str]) -> None:
+        self._counts = counts
+        self._estimator = RemoteBitrateEstimator()
+
+    def add(self, **packet: Any) -> Any:
+        """As ``RemoteBitrateEstimator.add``; None also where that fails."""
+        try:
+            return self._estimator.add(**packet)
+        except (ArithmeticError, ValueError, LookupError, AssertionError) as error:
+            self._counts[f"estimator_error_{type(error).__name__}"] += 1
+            self._estimator = RemoteBitrateEstimator()
+            return None
 
 
 def guard(transport: RTCDtlsTransport, counts: Counter[str]) -> None:

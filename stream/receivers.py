@@ -101,7 +101,7 @@ class Receiver:
             self._buffer = VideoBuffer(clock, counts)
             self._buffer.use_codecs(self._codecs)
         self.queue = DecoderQueue(CAPACITY[kind], self._decode, self._thread_ended, counts)
-        aiortc_inside.replace(receiver, self._buffer, self.queue, self._on_report)
+        aiortc_inside.replace(receiver, self._buffer, self.queue, self._on_report, counts)
 
     def end(self) -> None:
         """Event loop: nothing more will come of this track; told once."""

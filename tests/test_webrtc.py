@@ -267,6 +267,22 @@ def test_aiortc_alone_does_not_survive_an_empty_datagram(monkeypatch: pytest.Mon
     asyncio.run(main())
 
 
+def test_an_estimator_that_fails_costs_no_packet() -> None:
+    """aiortc's divides by zero when its estimate has come down to 0, and the packet is gone."""
+    counts: Counter[str] = Counter()
+    careful = aiortc_inside.CarefulEstimator(counts)
+    rate = careful._estimator.rate_control
+    rate.current_bitrate = 0
+    with pytest.raises(ZeroDivisionError):
+        rate._near_max_rate_increase()
+    vars(careful._estimator)["add"] = lambda **packet: rate._near_max_rate_increase()
+    packet = {"arrival_time_ms": 1, "abs_send_time": 1, "payload_size": 1, "ssrc": 1}
+    assert careful.add(**packet) is None
+    assert counts == {"estimator_error_ZeroDivisionError": 1}
+    assert careful.add(**packet) is None
+    assert counts == {"estimator_error_ZeroDivisionError": 1}  # there is a new one
+
+
 def test_the_answer_asks_for_copies_and_losses_are_reported() -> None:
     seen = 0
 
