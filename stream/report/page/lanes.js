@@ -57,6 +57,10 @@ export class Lanes {
   }
 
   observe() {
+    window.addEventListener("beforeprint", () => {
+      for (const row of this.rows) [row.seen, row.stale] = [true, true];
+      this.draw();
+    });
     const watching = new IntersectionObserver((entries) => {
       for (const entry of entries) {
         const row = this.rows.find((each) => each.canvas === entry.target);

@@ -11,6 +11,7 @@ export class Transcript {
     this.starts = Float64Array.from(this.segments, (segment) => Number(segment.dataset.t));
     this.ends = Float64Array.from(this.segments, (segment) => Number(segment.dataset.e));
     this.here = null;
+    this.last = null;
     this.box.addEventListener("click", (event) => {
       const segment = event.target.closest(".seg");
       if (segment) player.seek(Number(segment.dataset.t));
@@ -21,14 +22,23 @@ export class Transcript {
     // Several people may speak at once: the segment that began last counts.
     const i = countUpTo(this.starts, t + 1e-3) - 1;
     const found = i >= 0 && t <= this.ends[i] + 1.5 ? this.segments[i] : null;
-    if (found === this.here) return;
-    this.here?.classList.remove("here");
-    this.here = found;
-    if (!found) return;
-    found.classList.add("here");
-    if (!byId("follow").checked) return;
-    const turn = found.closest(".turn");
-    const place = turn.offsetTop + found.offsetTop - (found.offsetParent === turn ? 0 : turn.offsetTop);
-    this.box.scrollTop = place - this.box.clientHeight / 2;
+    if (found !== this.here) {
+      this.here?.classList.remove("here");
+      found?.classList.add("here");
+      this.here = found;
+    }
+    if (i === this.last) return;
+    this.last = i;
+    if (byId("follow").checked) this.follow(this.segments[Math.max(0, i)]);
+  }
+
+  /** Scroll to a segment, in silence to the last one. Heights are known only of what was shown. */
+  follow(segment) {
+    for (let again = 0; again < 3 && segment; again += 1) {
+      const { top } = segment.getBoundingClientRect();
+      const wanted = this.box.getBoundingClientRect().top + this.box.clientHeight / 2;
+      if (Math.abs(top - wanted) < 4) return;
+      this.box.scrollTop += top - wanted;
+    }
   }
 }
