@@ -42,7 +42,7 @@ export class Lanes {
       name.style.borderColor = `var(--c${c % 8})`;
       return make("span", name, "–");
     });
-    for (const [text, top, height] of [["why not sure", about.labels.length * (ROW + GAP), STRIP], ["speaks", about.labels.length * (ROW + GAP) + STRIP + GAP - 3, SPEECH + 3]]) {
+    for (const [text, top, height] of [["reason", about.labels.length * (ROW + GAP), STRIP], ["speaks", about.labels.length * (ROW + GAP) + STRIP + GAP - 3, SPEECH + 3]]) {
       const name = make("div", names, text, "why");
       name.style.top = `${top}px`;
       name.style.height = `${height}px`;

@@ -171,7 +171,7 @@ export function paintOverview(canvas, about, kind, theme) {
       const doubt = about.labels.every((_, c) => level.unsure[c][i] > 127);
       if (best < 0 && !doubt) continue;
       context.fillStyle = best >= 0 ? theme.labels[best] : theme.line;
-      context.fillRect(level.t[i] * scale, k * each + 1, w, Math.max(1, each - 2));
+      context.fillRect(Math.floor(level.t[i] * scale), k * each + 1, Math.ceil(w), Math.max(1, each - 2));
     }
     context.fillStyle = theme.text;
     for (const { t } of person.turns) context.fillRect(t * scale - 0.75, k * each, 1.5, each);
