@@ -93,8 +93,8 @@ async function begin(consent) {
   byId("video").srcObject = stream;
   show("live");
   view = new View(config, consent);
-  session = new Session(config, { view, video: byId("video"), mirrored: true }, fail);
-  session.surfaces.add(new Surface(byId("outline"), { video: byId("video"), picture: byId("picture"), show: painted }));
+  session = new Session(config, { view, video: byId("video"), copies: byId("picture"), mirrored: true }, fail);
+  session.surfaces.add(new Surface(byId("outline"), { video: byId("video"), show: painted }));
   for (const name of ["lock", "view"]) apply(name);
   tellPause();
   const current = session;

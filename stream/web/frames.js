@@ -1,30 +1,42 @@
 // The frames of a video with the moments in which they were captured. An analysed frame comes back as
-// an outline some time later; to lock both, the picture is shown as much later, from the frames kept
-// here. Without VideoFrame (or when not wanted) the picture is live and only its time is told.
+// an outline some time later; to lock both, the picture is shown as much later, from copies of its
+// frames. Where a browser cannot do that in a worker the picture is live.
 
+import { make } from "./dom.js";
 import { wallClock } from "./stats.js";
 
-const MOST = 8; // a camera has only so many buffers
+const KEPT = 8; // fewer than the worker has
 const MOST_DELAY_S = 0.25;
 const SLOWLY = 0.05;
 
 export class Frames {
-  /** @param {() => void} arrived called with every frame */
-  constructor(video, arrived) {
+  /**
+   * @param {HTMLVideoElement} video
+   * @param {HTMLElement} holder lies over the video, and shows a copy in its place
+   * @param {() => void} arrived called with every frame
+   */
+  constructor(video, holder, arrived) {
     this.video = video;
+    this.holder = holder;
     this.arrived = arrived;
-    this.kept = []; // {captured, frame}, oldest first
+    this.kept = []; // times of capture of the copies that there are, oldest first
+    this.shown = null;
     this.delay = 0;
     this.locked = false;
     this.live = null; // when the frame that the video shows was captured
-    this.able = "VideoFrame" in window && "requestVideoFrameCallback" in HTMLVideoElement.prototype;
+    holder.hidden = true;
     this.#ask();
   }
 
   /** Show pictures as late as their outlines are, or live. */
   lock(wanted) {
-    this.locked = wanted && this.able;
-    if (!this.locked) this.#forget(0);
+    const able = "requestVideoFrameCallback" in this.video && "VideoFrame" in window && "transferControlToOffscreen" in HTMLCanvasElement.prototype;
+    this.locked = wanted && able;
+    if (!this.locked) this.kept = [];
+    if (!this.locked || this.worker) return;
+    const canvas = make("canvas", "", this.holder).transferControlToOffscreen();
+    this.worker = new Worker("/static/copier.js");
+    this.worker.postMessage({ canvas }, [canvas]);
   }
 
   /** An outline came `seconds` after its picture was captured. */
@@ -32,25 +44,27 @@ export class Frames {
     const goal = Math.min(MOST_DELAY_S, Math.max(0, seconds));
     // up at once (an outline must not come too late), down slowly (the picture must not jump)
     this.delay = goal > this.delay ? goal : this.delay + SLOWLY * (goal - this.delay);
+    this.timed = true;
   }
 
-  /**
-   * The frame to be shown now, and the wall clock of its capture; frame null: the live picture.
-   * @param {boolean} timed whether it is known when outlines were captured
-   */
-  current(timed) {
-    if (!this.locked || !timed || !this.kept.length) return { frame: null, captured: this.live ?? wallClock() };
+  /** Show the frame that is due; the wall clock of its capture, and whether it is a copy. */
+  show() {
     const due = wallClock() - this.delay;
-    let chosen = 0;
-    while (chosen + 1 < this.kept.length && this.kept[chosen + 1].captured <= due) chosen += 1;
-    for (const { frame } of this.kept.splice(0, chosen)) frame.close();
-    return this.kept[0];
+    const captured = this.kept.findLast((each) => each <= due) ?? null;
+    if (captured !== this.shown) {
+      if (captured !== null) this.worker.postMessage({ show: captured });
+      this.holder.hidden = captured === null;
+      this.shown = captured;
+    }
+    return { captured: captured ?? this.live ?? wallClock(), copy: captured !== null };
   }
 
   close() {
-    if (this.handle !== undefined) this.video.cancelVideoFrameCallback(this.handle);
-    this.#forget(0);
     this.closed = true;
+    if (this.handle !== undefined) this.video.cancelVideoFrameCallback(this.handle);
+    this.worker?.terminate();
+    this.holder.replaceChildren();
+    this.holder.hidden = true;
   }
 
   #ask() {
@@ -59,21 +73,24 @@ export class Frames {
       if (this.closed) return;
       this.#ask();
       this.live = (performance.timeOrigin + (metadata.captureTime ?? now)) / 1000;
-      if (this.locked) this.#keep();
+      if (this.locked && this.timed) this.#copy(this.live);
       this.arrived();
     });
   }
 
-  #keep() {
+  /** Let what the video shows be copied, no larger than it is seen. */
+  #copy(captured) {
+    const { videoWidth, videoHeight, clientWidth } = this.video;
+    const share = Math.min(1, (clientWidth * devicePixelRatio) / videoWidth);
+    const [width, height] = [Math.round(videoWidth * share), Math.round(videoHeight * share)];
+    if (!width || !height) return;
     try {
-      this.kept.push({ captured: this.live, frame: new VideoFrame(this.video, { timestamp: Math.round(this.live * 1e6) }) });
+      const frame = new VideoFrame(this.video, { timestamp: Math.round(captured * 1e6) });
+      this.worker.postMessage({ frame, captured, width, height }, [frame]);
     } catch (error) {
-      if (error.name !== "InvalidStateError") throw error; // the camera has just stopped
+      if (error.name !== "InvalidStateError") throw error;
+      return; // the camera has just stopped
     }
-    this.#forget(MOST);
-  }
-
-  #forget(most) {
-    while (this.kept.length > most) this.kept.shift().frame.close();
+    this.kept = [...this.kept.slice(1 - KEPT), captured];
   }
 }

@@ -17,6 +17,7 @@ const CAPTION_FONT = "15px system-ui, sans-serif";
 const NOTICE_FONT = "600 12px system-ui, sans-serif";
 const NOTICE = 22;
 const SOME = 6;
+const NARROW = 420;
 const FEW = 4; // with more people in a picture there is no room on it for captions
 
 export class Painter {
@@ -81,9 +82,7 @@ export class Painter {
   }
 
   #chips(scene, top, bottom) {
-    const kind = scene.people.length > SOME ? TINY : scene.people.length > 2 || this.width < 420 ? SMALL : WIDE;
-    const size = { width: kind.width, height: (scene.show.labels ? kind.height : 0) + (scene.show.timeline ? STRIP + 2 : 0) };
-    const columns = Math.max(1, Math.floor((this.width - GAP) / (size.width + GAP)));
+    const { kind, columns, ...size } = this.#layout(scene, bottom - top);
     const wanted = scene.people.map((person, i) => ({
       id: person.id,
       face: scene.picture && !this.still ? this.#faceOf(scene, person) : null,
@@ -93,8 +92,23 @@ export class Painter {
     this.places.find(wanted, size, area, scene.wall).forEach((at, i) => {
       const person = scene.people[i];
       if (scene.show.labels) drawChip(this.context, at, this.#chip(scene, person, kind));
-      if (scene.show.timeline) this.#strip(scene, person, [at[0], at[1] + size.height - STRIP, size.width, STRIP]);
+      if (size.strip) this.#strip(scene, person, [at[0], at[1] + size.height - STRIP, size.width, STRIP]);
     });
+  }
+
+  /** How much is said of everybody: over a picture by their number, in a list what there is room for. */
+  #layout({ people, picture, show }, height) {
+    const sized = (kind, strip) => ({
+      kind,
+      strip,
+      width: kind.width,
+      height: (show.labels ? kind.height : 0) + (strip ? STRIP + 2 : 0),
+      columns: Math.max(1, Math.floor((this.width - GAP) / (kind.width + GAP))),
+    });
+    if (picture) return sized(people.length > SOME ? TINY : people.length > 2 || this.width < NARROW ? SMALL : WIDE, show.timeline);
+    const choices = [WIDE, SMALL, TINY].map((kind) => sized(kind, show.timeline));
+    const fits = (choice) => Math.ceil(people.length / choice.columns) * (choice.height + GAP) <= height - GAP;
+    return choices.find(fits) ?? sized(TINY, !show.labels);
   }
 
   #chip(scene, person, kind) {

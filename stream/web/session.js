@@ -16,16 +16,17 @@ const CAPTION_S = 6;
 export class Session {
   /**
    * @param {object} config answer of /api/config
-   * @param {{view: object, video?: HTMLVideoElement, mirrored?: boolean}} parts
+   * @param {{view: object, video?: HTMLVideoElement, copies?: HTMLElement, mirrored?: boolean}} parts
+   *   copies: where frames of the video are shown in its place
    * @param {(problem: Error) => void} stop called when the session cannot go on
    */
-  constructor(config, { view, video = null, mirrored = false }, stop) {
+  constructor(config, { view, video = null, copies = null, mirrored = false }, stop) {
     this.config = config;
     this.view = view;
     this.mirrored = mirrored;
     this.stop = stop;
     this.people = new People(config.labels);
-    this.frames = video && new Frames(video, () => this.wake());
+    this.frames = video && new Frames(video, copies, () => this.wake());
     this.stats = new Stats();
     this.surfaces = new Set();
     this.host = null; // another window that is seen while this page may be hidden
@@ -140,9 +141,8 @@ export class Session {
   #scene(reason) {
     const wall = wallClock();
     const zero = this.stats.clock?.unix_at_zero;
-    const timed = typeof zero === "number";
-    const { frame, captured } = this.frames?.current(timed) ?? { frame: null, captured: wall };
-    const t = timed && this.frames ? captured - zero : this.newest;
+    const { captured, copy } = this.frames?.show() ?? { captured: wall, copy: false };
+    const t = typeof zero === "number" && this.frames ? captured - zero : this.newest;
     return {
       people: this.people.list(this.newest),
       names: (id) => this.people.name(id),
@@ -152,7 +152,7 @@ export class Session {
       now: this.newest,
       wall,
       captions: this.captions.map(({ record }) => this.caption(record)),
-      frame,
+      copy,
       mirrored: this.mirrored,
     };
   }
@@ -186,9 +186,9 @@ export class Session {
   }
 
   /** Outlines whose picture is on the screen by now, and those whose picture is still to come. */
-  #seen({ frame, t }) {
+  #seen({ copy, t }) {
     const { faces } = this.fresh;
-    if (!frame) return [faces.slice(-1), []];
+    if (!copy) return [faces.slice(-1), []];
     return [faces.filter((face) => face.t <= t).slice(-1), faces.filter((face) => face.t > t)];
   }
 

@@ -34,7 +34,7 @@ export function drawLead(context, area, history, now) {
   const used = new Set(leads.filter((i) => i >= 0));
   for (const i of used) band(context, area, history, now, (k) => (leads[k] === i ? i : -1), colourOf(i));
   context.font = "11px system-ui, sans-serif";
-  context.textBaseline = "top";
+  context.textBaseline = "bottom";
   let free = -Infinity;
   for (const { label, t } of history.onsets) {
     const i = history.labels.indexOf(label);
@@ -42,7 +42,7 @@ export function drawLead(context, area, history, now) {
     if (at < Math.max(free, x)) continue;
     const text = labelText(label);
     context.fillStyle = TEXT;
-    context.fillText(text, at + MARK + 1, y + 1);
+    context.fillText(text, at + MARK + 2, y + height);
     free = at + MARK + 4 + context.measureText(text).width;
   }
 }

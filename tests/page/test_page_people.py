@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import io
+import time
 from typing import Any
 
+import av
 import pytest
 from playwright.sync_api import Page, expect
 
@@ -223,3 +226,79 @@ def test_a_page_for_browser_sources(visit: OpenPage, server: FakeServer) -> None
             wait_until(source, lambda: stats(source) is None, "the end")
     with open_page(browser, f"{server.url}/obs", viewport=DESKTOP) as source:
         expect(source.get_by_role("alert")).to_contain_text("lacks session and key")
+
+
+PLACES = """async ([faces, size, rounds]) => {
+  const { Places } = await import("/static/places.js");
+  const area = { x: 0, y: 0, right: 640, bottom: 360 };
+  const places = new Places();
+  let found = [];
+  for (let i = 0; i < rounds; i += 1) {
+    const wanted = faces.map(([x, y, width, height], n) => ({
+      id: String(n),
+      face: { x: x + i % 2, y, right: x + width + i % 2, bottom: y + height },
+      listed: [0, 0],
+    }));
+    found = places.find(wanted, { width: size[0], height: size[1] }, area, i / 30);
+  }
+  return found;
+}"""
+
+
+@pytest.mark.parametrize(
+    "faces",
+    [
+        [[250, 60, 120, 160]],
+        [[60, 80, 100, 140], [420, 80, 100, 140]],
+        [[20 + 160 * (n % 4), 10 + 180 * (n // 4), 90, 90] for n in range(8)],
+    ],
+    ids=["one", "two", "eight"],
+)
+def test_chips_cover_neither_faces_nor_each_other(page: Page, faces: list[list[int]]) -> None:
+    width, height = (120, 60) if len(faces) > 2 else (180, 100)
+    found = page.evaluate(PLACES, [faces, [width, height], 60])
+    boxes = [(x, y, x + width, y + height) for x, y in found]
+    boxes += [(x, y, x + w, y + h) for x, y, w, h in faces]
+    slack = 20  # a chip does not follow small movements
+    for i, (x0, y0, x1, y1) in enumerate(boxes):
+        for u0, v0, u1, v1 in boxes[:i]:
+            assert min(x1, u1) - max(x0, u0) <= slack or min(y1, v1) - max(y0, v0) <= slack
+    assert found == page.evaluate(PLACES, [faces, [width, height], 61]), "a chip trembles"
+
+
+FRAMES = """new Promise((done) => {
+  const video = document.getElementById("video");
+  let frames = 0;
+  const count = () => { frames += 1; video.requestVideoFrameCallback(count); };
+  count();
+  setTimeout(() => done(frames), 2000);
+})"""
+
+
+def test_the_picture_is_locked_to_its_outlines(page: Page, server: FakeServer) -> None:
+    begin(page, server)
+    picture = page.locator("#picture")
+    expect(picture).to_be_hidden()
+    zero = time.time() - 10.0
+    clock = {"type": "clock", "person": "p1", "provisional": False, "unix_at_zero": zero}
+    server.send(clock, state(0) | {"t": time.time() - zero})
+    for _ in range(12):
+        server.send(faces(time.time() - zero - 0.1, "p1") | {"person": "p1"})
+        page.wait_for_timeout(100)
+    expect(picture).to_be_visible()
+    page.evaluate("document.getElementById('video').style.visibility = 'hidden'")
+    corner = picture.bounding_box()
+    assert corner is not None
+    shot = page.screenshot(clip={**corner, "width": 40, "height": 40})
+    with av.open(io.BytesIO(shot), "r") as png:
+        red, green, blue = next(png.decode(video=0)).to_ndarray(format="rgb24")[20, 20]
+    assert green > 100 > max(red, blue)  # the test picture, though its video is hidden
+    page.evaluate("document.getElementById('video').style.visibility = ''")
+    latencies = [entry["latency"] for entry in stats(page)["faces"] if entry["latency"]]
+    assert latencies and min(latencies) > 0.1  # painted with their picture, not before
+    locked = page.evaluate(FRAMES)
+    page.get_by_role("button", name="Settings").click()
+    page.get_by_role("checkbox", name="Show the picture a little later").uncheck()
+    expect(picture).to_be_hidden()
+    free = page.evaluate(FRAMES)
+    assert locked > 0.65 * free, "the lock makes the camera slow"
