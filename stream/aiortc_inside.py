@@ -26,7 +26,7 @@ from typing import Any, Protocol
 
 from aiortc import RTCDtlsTransport, RTCPeerConnection, RTCRtpReceiver
 from aiortc.rate import RemoteBitrateEstimator
-from aiortc.rtp import RtcpSrPacket
+from aiortc.rtp import RtcpSrPacket, RtpPacket
 
 from stream.errors import StreamError
 
@@ -79,6 +79,12 @@ def check(receiver: RTCRtpReceiver) -> None:
 def codecs(receiver: RTCRtpReceiver) -> Any:
     """Codecs by payload type; filled by aiortc when media starts."""
     return vars(receiver)[PREFIX + "codecs"]
+
+
+def data(packet: RtpPacket) -> bytes:
+    """What the payload of a packet holds of a frame; aiortc takes it out on arrival."""
+    found: Any = vars(packet)["_data"]
+    return bytes(found)
 
 
 def replace(

@@ -13,6 +13,7 @@ from aiortc.codecs.vpx import VpxPayloadDescriptor
 from aiortc.rtcrtpparameters import RTCRtpCodecParameters
 from aiortc.rtp import RtpPacket
 
+from stream import aiortc_inside
 from stream.clock import SenderClock, Stamp
 from stream.reorder import FrameAssembler, Ordered, Patience, Reorder
 
@@ -25,7 +26,7 @@ PICTURE = (0.25, 0.25)
 MOST_SOUND, MOST_PICTURE = 64, 512
 """Packets that wait for a missing one; a picture may have hundreds."""
 
-ASK_S = 0.5
+ASK_S = 0.25
 """A key frame is asked for no more often."""
 
 
@@ -72,7 +73,7 @@ class AudioBuffer:
         frames = []
         for (packet, arrival), lost in ordered:
             stamp = self._clock.packet("audio", packet.timestamp, arrival)
-            frames.append(Encoded(_data(packet), stamp, "network" if lost else None))
+            frames.append(Encoded(aiortc_inside.data(packet), stamp, "network" if lost else None))
         return Batch(frames) if frames else None
 
 
@@ -139,7 +140,7 @@ class VideoBuffer:
             stamp = self._clock.packet("video", ready.timestamp, arrival)
             picture = self._assembler.add(Ordered(ready, lost))
             if picture is not None:
-                data = b"".join(_data(part) for part in picture.packets)
+                data = b"".join(aiortc_inside.data(part) for part in picture.packets)
                 frames.append(Encoded(data, stamp, "network" if picture.after_loss else None))
         return self._ask(now), Batch(frames) if frames else None
 
@@ -227,8 +228,3 @@ def starts_h264_key(payload: bytes) -> bool:
     if kind == 24 and len(payload) > 3:  # several units in one packet
         kind = payload[3] & 0x1F
     return kind in (5, 7)
-
-
-def _data(packet: RtpPacket) -> bytes:
-    data: Any = packet._data  # type: ignore[attr-defined]  # set by aiortc on arrival
-    return bytes(data)

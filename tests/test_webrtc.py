@@ -556,6 +556,21 @@ def test_aiortc_has_the_parts_that_are_replaced() -> None:
     asyncio.run(main())
 
 
+def test_aiortc_connections_and_transports_have_the_parts_that_are_used() -> None:
+    """Fails when another version of aiortc is built differently inside."""
+
+    async def main() -> None:
+        sender = new_sender()
+        transport = sender.addTransceiver("audio").receiver.transport
+        assert not aiortc_inside.said_goodbye(transport)
+        assert asyncio.iscoroutinefunction(transport._recv_next)
+        await aiortc_inside.stop_transports(sender)
+        assert transport.transport.state == "closed"
+        await sender.close()
+
+    asyncio.run(main())
+
+
 packets = st.builds(
     lambda sequence, timestamp, marker, payload: (sequence, timestamp, marker, payload),
     st.integers(0, 65535),
