@@ -3,14 +3,17 @@ r"""Are the probabilities right, and does what is called certain turn out right?
     python -m lddu_model.data.synthesize configs/synthetic.toml --out sets/calibration \
         --set samples.test=6000
     python -m benchmarks.calibration RUN/seed-1/best --validation FOLDER --test FOLDER [--name NAME]
+    python -m benchmarks.calibration --live [CHECKPOINT]
 
-Per label, on sessions (speakers) that nothing was chosen on: ECE (15 bins of equal mass) beside the
-95 % quantile of the ECE of a model that is right with the same probabilities, Brier skill against
-the base rate of the validation data, risk at 80 % coverage beside the full risk, AURC and AUGRC of
-the stated variance, of entropy, of both together and of the distance to the threshold in standard
-deviations. Then conformal risk control: 200 times the test sessions are halved, the threshold is
-chosen on one half and the misses are counted on the other. The last line is JSON, which also goes
-to benchmarks/results/calibration-NAME.json beside a picture.
+Per label, on sessions (speakers; for the live spec see ``live_sessions``) that nothing was chosen
+on: ECE (15 bins of equal mass) beside the 95 % quantile of the ECE of a model that is right with
+the same probabilities, Brier skill against the base rate of the validation data, risk at 80 %
+coverage beside the full risk, AURC and AUGRC of the stated variance, of entropy, of both together,
+of the distance to the threshold in standard deviations, and of the chance that the decision is
+wrong: p where a label is called absent, 1 - p where it is called present. (Thresholds that are best
+in F1 lie below 1/2, so this is not entropy.) Then conformal risk control: 200 times the test
+sessions are halved, the threshold is chosen on one half and the misses are counted on the other.
+The last line is JSON, which also goes to benchmarks/results/calibration-NAME.json beside a picture.
 """
 
 from __future__ import annotations
@@ -25,6 +28,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
+from benchmarks.live_sessions import live_sessions
 from lddu_model import load, uncertainty
 from lddu_model.conformal import control, miss_rate, session_means
 from lddu_model.data.shards import read_shards
@@ -32,6 +36,7 @@ from lddu_model.evaluate import Choice, choose, predictions_of, uncertainties, w
 from lddu_model.metrics import Bool, Float
 from lddu_model.predictions import Predictions
 from lddu_model.report import git_commit
+from stream.engines import SHIPPED_CHECKPOINT
 
 RESULTS = Path(__file__).resolve().parent / "results"
 SIMULATIONS, SPLITS = 500, 200
@@ -53,6 +58,12 @@ def signal_to_noise(said: Predictions, thresholds: Sequence[float]) -> Float:
     t = np.clip(np.asarray(thresholds), 1e-6, 1 - 1e-6)
     distance = np.abs(np.log(p / (1 - p)) - np.log(t / (1 - t)))
     return np.asarray(-distance / np.sqrt(said.variance))
+
+
+def chance_wrong(said: Predictions, thresholds: Sequence[float]) -> Float:
+    """(N, C) that the decision at the threshold is wrong, by the probability itself."""
+    p = said.probability.astype(float)
+    return np.where(p >= np.asarray(thresholds), 1 - p, p)
 
 
 def of_label(
@@ -108,6 +119,7 @@ def measure(test: Predictions, validation: Predictions) -> dict[str, Any]:
     thresholds = choice.thresholds["per label"]
     wrong = wrong_at(test, thresholds)
     doubts = uncertainties(test, choice)
+    doubts["chance of error"] = chance_wrong(test, thresholds)
     if test.variance is not None:
         doubts["signal to noise"] = signal_to_noise(test, thresholds)
     flat = wrong.ravel()
@@ -147,18 +159,24 @@ def plot(test: Predictions, path: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("model", type=Path)
-    parser.add_argument("--validation", type=Path, required=True)
-    parser.add_argument("--test", type=Path, required=True)
+    parser.add_argument("model", type=Path, nargs="?", default=SHIPPED_CHECKPOINT)
+    parser.add_argument("--validation", type=Path)
+    parser.add_argument("--test", type=Path)
+    parser.add_argument("--live", action="store_true", help="sessions of the live spec")
     parser.add_argument("--name", default="synthetic")
     chosen = parser.parse_args()
     model = load(chosen.model)
-    test, validation = (
-        predictions_of(model, list(read_shards(folder)))
-        for folder in (chosen.test, chosen.validation)
-    )
+    if chosen.live:
+        chosen.name = "live"
+        parts = live_sessions(model)
+    else:
+        if chosen.validation is None or chosen.test is None:
+            parser.error("give --validation and --test, or --live")
+        parts = (list(read_shards(chosen.validation)), list(read_shards(chosen.test)))
+    validation, test = (predictions_of(model, part) for part in parts)
     found = {
-        "benchmark": "calibration", "commit": git_commit(), "cores": os.cpu_count(),
+        "benchmark": "calibration", "model": chosen.model.name, "commit": git_commit(),
+        "cores": os.cpu_count(),
         **measure(test, validation),
     }  # fmt: skip
     for name, row in found["labels"].items():

@@ -1,4 +1,7 @@
-"""What the temporal engine costs: ``python -m benchmarks.gate [--windows 2400]``.
+"""What an estimate costs after its features: ``python -m benchmarks.gate [--windows 2400]``.
+
+The shipped checkpoint on one window at live shapes, all modalities full, on one thread; then the
+temporal engine.
 
 Windows of one person as a call makes them: four a second, each first without its words; every two
 seconds a segment of speech is understood, and eight windows come again, so that what followed is
@@ -23,7 +26,10 @@ from typing import Any
 
 import numpy as np
 
+from lddu_model import Sample, load
+from lddu_model.api import use_threads
 from lddu_model.report import git_commit
+from stream.engines import SHIPPED_CHECKPOINT
 from stream.smoothing import GateConfig, SmoothingConfig, smooth_config
 from workers.messages import EmotionEstimate, Evidence, Modality, Recent
 from workers.smooth import SmoothStage
@@ -78,11 +84,29 @@ def cost(name: Any, windows: list[EmotionEstimate], *, late: bool) -> dict[str, 
     }
 
 
+def forward(repeats: int = 100) -> dict[str, float]:
+    """Milliseconds of processor time for one full window through the shipped checkpoint."""
+    use_threads(1)
+    model, rng = load(SHIPPED_CHECKPOINT), np.random.default_rng(0)
+    features = {
+        each.name: rng.normal(size=(each.steps, each.dim)).astype(np.float32)
+        for each in model.spec.modalities
+    }
+    spent = []
+    for _ in range(repeats):
+        start = time.thread_time()
+        model.predict([Sample(features, {})])
+        spent.append(1000 * (time.thread_time() - start))
+    return {"best_ms": round(min(spent), 2), "p50_ms": round(statistics.median(spent), 2)}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description="The cost of gate and filter per window.")
     parser.add_argument("--windows", type=int, default=2400, help="of each run")
     windows = estimates(parser.parse_args().windows)
     found: dict[str, Any] = {}
+    checkpoint = forward()
+    print(f"forward of one window: {checkpoint}")
     for name in FILTERS:
         found[name] = {
             how: cost(name, windows, late=late) for how, late in (("causal", False), ("live", True))
@@ -94,7 +118,9 @@ def main() -> None:
         "commit": git_commit(),
         "cores": os.cpu_count(),
         "budget_ms": BUDGET_MS,
+        "load": os.getloadavg()[0],
         "windows": len(windows),
+        "forward_of_one": checkpoint,
         "filters": found,
     }
     line = json.dumps(result)

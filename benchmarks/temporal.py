@@ -54,7 +54,7 @@ from benchmarks.temporal_rules import (
     watched,
 )
 from benchmarks.temporal_scores import Score
-from benchmarks.temporal_streams import LEVELS, Said, exact, said_of, streams, trained
+from benchmarks.temporal_streams import LEVELS, Said, exact, kept, streams, trained
 from lddu_model import load
 from lddu_model.report import git_commit
 from workers.filters import Float64, Smoother
@@ -80,13 +80,17 @@ def spread(scores: Sequence[Score]) -> dict[str, Any]:
 class Level:
     """Everything at one strength of the bursts."""
 
-    def __init__(self, model: Any, factor: float, count: int, minutes: float, tests: int) -> None:
-        made = streams(count, minutes, factor, seed=1)
-        sets = [streams(count, minutes, factor, seed=2 + k) for k in range(tests)]
-        raw = said_of(model, made)
+    def __init__(self, work: Path, factor: float, count: int, minutes: float, tests: int) -> None:
+        model = load(work / "run" / "best")
+        made, *sets = [streams(count, minutes, factor, seed) for seed in range(1, 2 + tests)]
+        name = f"said-{factor}-{count}-{minutes}"
+        raw, *whole = [
+            kept(work / f"{name}-{seed}.npz", model, each)
+            for seed, each in enumerate([made, *sets], start=1)
+        ]
         self.scale: Scale = scale_of(raw)
         unit = self.scale.noise / raw.variance.mean()
-        self.whole = [rescaled(said_of(model, each), unit) for each in sets]
+        self.whole = [rescaled(each, unit) for each in whole]
         self.tuning, _ = watched(rescaled(raw, unit))
         self.tests, held = zip(*(watched(each) for each in self.whole), strict=True)
         self.held = float(np.mean(held))
@@ -221,16 +225,16 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=5.0)
     parser.add_argument("--streams", type=int, default=32, help="of the tuning and each test set")
     parser.add_argument("--tests", type=int, default=5, help="sets of test streams")
-    parser.add_argument("--work", type=Path, help="keep the sets and the model here")
+    parser.add_argument("--work", type=Path, help="keep sets, model and what it says here")
     chosen = parser.parse_args()
     start = time.perf_counter()
     with tempfile.TemporaryDirectory() as scratch:
         work = chosen.work or Path(scratch)
         work.mkdir(parents=True, exist_ok=True)
-        kept = work / "run" / "best"
-        model = load(kept) if kept.is_dir() else trained(work)
-    size = (chosen.streams, chosen.minutes, chosen.tests)
-    found = {str(each): Level(model, each, *size).report() for each in LEVELS}
+        if not (work / "run" / "best").is_dir():
+            trained(work)
+        size = (chosen.streams, chosen.minutes, chosen.tests)
+        found = {str(each): Level(work, each, *size).report() for each in LEVELS}
     for name, each in found.items():
         show(name, each)
     RESULTS.mkdir(exist_ok=True)

@@ -49,7 +49,7 @@ ranking = 1.0
 [optim]
 learning_rate = 2e-3
 batch = 128
-epochs = 6
+epochs = 10
 [mix]
 rate = 0.1
 [augment]
@@ -123,11 +123,11 @@ def windows(of: Stream, ends: Iterable[int], name: str) -> list[Sample]:
 def trained(work: Path) -> Any:
     """A model of windows from streams that nothing else uses; half of them have each level."""
     rng = np.random.default_rng(1)
-    for split, count in (("train", 48), ("validation", 16)):
+    for split, count in (("train", 160), ("validation", 24)):
         with ShardWriter(work / "sets" / split, SPEC, ["shown"]) as writer:
             for k in range(count):
                 made = stream(4, LEVELS[k % 2], rng)
-                for each in windows(made, range(RATE, len(made.truth), 7), f"{split}-{k}"):
+                for each in windows(made, range(RATE, len(made.truth), 5), f"{split}-{k}"):
                     writer.add(each)
     config = work / "train.toml"
     text = TRAINING.format(out=work / "run", sets=work / "sets")
@@ -148,6 +148,14 @@ class Said(NamedTuple):
 def streams(count: int, minutes: float, factor: float, seed: int) -> list[Stream]:
     rng = np.random.default_rng([2, seed])
     return [stream(minutes, factor, rng) for _ in range(count)]
+
+
+def kept(path: Path, model: Any, made: Sequence[Stream]) -> Said:
+    """``said_of``, from `path` where it is already there."""
+    if not path.is_file():
+        np.savez(path, **said_of(model, made)._asdict())
+    with np.load(path) as found:
+        return Said(**{name: found[name] for name in Said._fields})
 
 
 def said_of(model: Any, made: Sequence[Stream]) -> Said:
