@@ -23,8 +23,8 @@ TRAINING = Path(__file__).resolve().parent.parent / "configs" / "train-live.toml
 USED = ("goemotions", "faces")
 
 
-def live_sessions(model: Model, seed: int = 0) -> tuple[list[Sample], list[Sample]]:
-    """Validation and test; validation has texts and faces that training left out to choose by.
+def live_parts(model: Model) -> list[tuple[list[Sample], list[Sample]]]:
+    """Texts and faces: those that training left out to choose by, and those of the test parts.
 
     The feature sets of ``make checkpoint`` lie in sets/live.
     """
@@ -32,11 +32,14 @@ def live_sessions(model: Model, seed: int = 0) -> tuple[list[Sample], list[Sampl
     spec, sets = load_sets(chosen, model.labels)
     assert spec.digest == model.spec.digest
     words, faces = sets
+    return [(words.validation, faces.validation), (words.test, faces.test)]
+
+
+def live_sessions(model: Model, seed: int = 0) -> tuple[list[Sample], list[Sample]]:
+    """Validation and test."""
     rng = np.random.default_rng(seed)
-    return (
-        sessions(words.validation, faces.validation, rng),
-        sessions(words.test, faces.test, rng),
-    )
+    validation, test = (sessions(*part, rng) for part in live_parts(model))
+    return validation, test
 
 
 def sessions(
@@ -52,17 +55,18 @@ def sessions(
     own: dict[tuple[str, bytes], list[Sample]] = {}
     everyone: dict[bytes, list[Sample]] = {}
     for text, k in zip(words, dealt, strict=True):
-        own.setdefault((persons[k], _shown(text)), []).append(text)
-        everyone.setdefault(_shown(text), []).append(text)
+        own.setdefault((persons[k], shown(text)), []).append(text)
+        everyone.setdefault(shown(text), []).append(text)
     for face in faces:
         found.append(face)
-        fits = own.get((face.group, _shown(face))) or everyone.get(_shown(face))
+        fits = own.get((face.group, shown(face))) or everyone.get(shown(face))
         if fits:
             found.append(_together(face, fits[int(rng.integers(len(fits)))]))
     return found
 
 
-def _shown(sample: Sample) -> bytes:
+def shown(sample: Sample) -> bytes:
+    """One byte per label, 1 where it is there."""
     assert sample.labels is not None
     return np.asarray(sample.labels > 0.5).tobytes()
 

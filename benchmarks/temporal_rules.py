@@ -124,12 +124,17 @@ def estimates(said: Said) -> list[Estimate]:
     ]
 
 
-def causal(rule: Filter, items: Sequence[Estimate]) -> Float64:
-    """(T, S) filtered logits."""
+def filtered(rule: Filter, items: Sequence[Estimate]) -> list[Filtered]:
+    """After each window."""
     states: list[Filtered] = []
     for item in items:
         states.append(rule.step(states[-1] if states else None, item))
-    return np.stack([each.mean for each in states])
+    return states
+
+
+def causal(rule: Filter, items: Sequence[Estimate]) -> Float64:
+    """(T, S) filtered logits."""
+    return np.stack([each.mean for each in filtered(rule, items)])
 
 
 def tried(family: Sequence[Filter], said: Said, middle: float) -> Tried:

@@ -49,6 +49,9 @@ class HmmConfig(Section):
     filters tried and than an average of 1 s. An untuned One-Euro filter had more still (.56 and .70
     against .53 and .66) at about as many switches, so nothing there shows that this is best."""
 
+    shared: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
+    """Correlation of the noise of windows that overlap all but completely."""
+
 
 class EmaConfig(Section):
     tau: Seconds = 1.0
@@ -153,7 +156,7 @@ def filter_of(
             spread = 4 * share * (1 - share) * level**2
             return Kalman(tau, spread, base, config.kalman.shared, window)
         case "hmm":
-            return TwoState(base=middle, level=level, **config.hmm.model_dump())
+            return TwoState(base=middle, level=level, window=window, **config.hmm.model_dump())
         case "ema":
             return Ema(**config.ema.model_dump())
         case "one_euro":
