@@ -81,6 +81,7 @@ class Line:
                 await peer.close()
                 raise
             old, self.peer = self.peer, peer
+            self._deadline = self._deadline or time.monotonic() + self._within
             peer.on_events(self._opened)
             self._feed.use(inlet)
             self._again.set()

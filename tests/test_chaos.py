@@ -46,9 +46,9 @@ def test_truncation_of_every_kind(
 ) -> None:
     monkeypatch.setattr(journal, "JOURNALS", tmp_path)
     monkeypatch.setattr(journal, "RESULTS", tmp_path)
-    assert __main__.main(["truncation", "--points", "2", "--kinds", "wav", "webm"]) == 0
+    assert __main__.main(["truncation", "--points", "1", "--kinds", "wav", "webm"]) == 0
     told = json.loads(capsys.readouterr().out)
-    assert {name: row["points"] for name, row in told["kinds"].items()} == {"wav": 2, "webm": 2}
+    assert {name: row["points"] for name, row in told["kinds"].items()} == {"wav": 1, "webm": 1}
     kept = json.loads((tmp_path / "chaos-truncation.json").read_text())
     assert kept["held"] and kept["kinds"] == told["kinds"]
 
@@ -80,7 +80,8 @@ def test_mutations_are_repeatable_and_short(data: bytes, seed: int) -> None:
     assert len(made[0]) <= 1200
 
 
-@pytest.mark.parametrize("codec", ["opus", "h264"])
+@pytest.mark.long
+@pytest.mark.parametrize("codec", ["opus", "vp8", "h264"])
 def test_a_track_with_mutated_payloads_lives(codec: str) -> None:
     result = asyncio.run(calls(codec, 1, 8, "test"))
     assert result["mutated"] == 8

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 import time
 from collections import Counter
 from pathlib import Path
@@ -250,6 +251,34 @@ def test_a_call_that_waits_can_be_ended_and_withdrawn(how: str) -> None:
             return time.monotonic() - begin
 
     assert asyncio.run(run()) < 3.0
+
+
+@pytest.mark.long
+def test_another_connection_that_never_stands_ends_no_call(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def run() -> None:
+        async with serving() as url, calling(url, *tracks()) as caller:
+            await until(lambda: len(states(caller)) > 2, 20)
+            monkeypatch.setattr("stream.line.CONNECT_S", 0.3)
+            absent = new_sender()
+            absent.addTrack(tracks()[0])
+            body = {"sdp": await offer_of(absent), "type": "offer"}
+            path = f"/api/sessions/{caller.session}/offer"
+            async with caller.http.post(path, json=body, headers=caller.bearer) as response:
+                assert response.status == 200  # and nothing more comes of it
+            await asyncio.sleep(1.0)
+            monkeypatch.undo()
+            again = await resume(caller)
+            index = states(caller)[-1]["index"]
+            await until(lambda: states(caller)[-1]["index"] > index + 4)
+            names = [thread.name for thread in threading.enumerate()]
+            assert (names.count("audio-decoder"), names.count("video-decoder")) == (1, 1)
+            await absent.close()
+            await again.close()
+            await until_no_call(caller.http)
+
+    asyncio.run(run())
 
 
 def test_who_may_take_up_a_call_and_with_what() -> None:
