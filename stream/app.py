@@ -7,10 +7,10 @@ from dataclasses import asdict
 from functools import partial
 from importlib import metadata
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Annotated, Literal, TypeVar
 
 from aiohttp import web
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from stream.access import Gate, bearer, same
 from stream.call import Call, send_all
@@ -32,6 +32,7 @@ from stream.sockets import keys, send_records
 from stream.tickets import AccessError
 from stream.turn import ice_servers
 from stream.whip import Whip, events_path
+from workers.messages import Modality
 
 WEB = Path(__file__).parent / "web"
 
@@ -44,6 +45,12 @@ class OfferRequest(Section):
     purpose: str
     consent: Consent
     settings: CallSettings | None = None
+
+
+class WithdrawRequest(Section):
+    """The body of ``POST /api/sessions/ID/withdraw``, where not all consent is taken back."""
+
+    of: Annotated[tuple[Modality, ...], Field(strict=False, min_length=1)]
 
 
 class ResumeRequest(Section):
@@ -206,7 +213,21 @@ class Server:
         return web.json_response(session.settings.model_dump())
 
     async def withdraw(self, request: web.Request) -> web.Response:
-        """Consent is taken back: the call ends at once and leaves nothing but a receipt."""
+        """Consent is taken back: the call ends at once and leaves nothing but a receipt.
+
+        With a body that names modalities, the call goes on without these.
+        """
+        body = await request.read()
+        if body:
+            try:
+                less = WithdrawRequest.model_validate_json(body)
+            except ValidationError as error:
+                raise OfferError(
+                    f"the request is not a withdrawal: {explain(error)}",
+                    hint='send {"of": ["voice"]}, or nothing to take back all consent',
+                ) from None
+            call = self._call(request)
+            return web.json_response(await self._calls.withdraw_some(call, frozenset(less.of)))
         name = request.match_info["id"]
         if self._calls.get(name) is None:
             key = bearer(request.headers.get("Authorization"))

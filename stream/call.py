@@ -9,14 +9,17 @@ from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 from stream.access import Grant
+from stream.config import Consent
 from stream.errors import StreamError
 from stream.keep import MediaQueue
 from stream.line import Line
 from stream.metrics import Tally
+from stream.receivers import Kind
 from stream.recorder import CAPACITY, Recorder
 from stream.records import Record, to_json
 from stream.session import Session
 from stream.webrtc import EventsChannel
+from workers.messages import Modality
 
 log = logging.getLogger(__name__)
 
@@ -88,6 +91,17 @@ class Call:
         if self._graph is not None:
             self._graph.cancel()
         self.hang_up("withdrawn")
+
+    def withdraw_some(self, modalities: frozenset[Modality]) -> Consent:
+        """Go on without `modalities`; what is left agreed."""
+        left = self.session.withdraw(modalities)
+        sound: set[Kind] = set() if left.voice or left.words else {"audio"}
+        picture: set[Kind] = set() if left.face else {"video"}
+        self.line.refuse(frozenset(sound | picture))
+        if self._media is not None:  # sound is kept only for as long as all of it is agreed to
+            less: set[Kind] = {"audio"} if modalities & {"voice", "words"} else set()
+            self._media.stop(less | picture)
+        return left
 
     def tally(self) -> Tally:
         graph = self.session.graph

@@ -32,6 +32,7 @@ from stream.records import Record
 from stream.session import Session, expected_modalities
 from stream.turn import ice_servers
 from stream.webrtc import Peer, offered
+from workers.messages import Modality
 
 log = logging.getLogger(__name__)
 
@@ -166,6 +167,21 @@ class Calls:
         call.withdraw()
         await call.finished.wait()
         return await self._erase(call.id)
+
+    async def withdraw_some(self, call: Call, modalities: frozenset[Modality]) -> dict[str, Any]:
+        """Go on with less, or end the call where nothing is left; the receipt.
+
+        Raises ``AuditError``; then too nothing of `modalities` is analysed any more.
+        """
+        left = call.withdraw_some(modalities)
+        if not left.any:
+            return await self.withdraw(call)
+        names = sorted(modalities)
+        receipt: dict[str, Any] = {"session": call.id, "at": now_iso(), "withdrawn": names}
+        if self._audit is not None:
+            entry = await self._audit.note("withdrawn", call.id, modalities=names)
+            receipt["audit"] = {"n": entry.number, "hash": entry.hash}
+        return {**receipt, "consent": left.model_dump()}
 
     async def erase(self, session: str, key: str) -> dict[str, Any] | None:
         """Erase what is kept of a call that is over; the receipt, None: nothing is.

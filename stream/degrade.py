@@ -1,4 +1,4 @@
-"""What a call does without when its server cannot keep up, and how it gets it back.
+"""What a call does without: when its server cannot keep up, until it can, and what was withdrawn.
 
 A ladder of levels. A call goes up by one where it is strained for a while, and comes down by one
 where it has been calm for longer; where coming down strained it again at once, the next try waits
@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from stream.graph import Graph
-from workers.messages import AudioChunk, Gap, Progress, VideoFrame
+from workers.infer import InferWorker
+from workers.messages import AudioChunk, Gap, Modality, Progress, VideoFrame
 from workers.states import Reason
 from workers.transcribe import TranscribeStage
 from workers.voice import VoiceStage
@@ -29,6 +30,10 @@ window would have a face (``gate.min_face``)."""
 
 REASON: Reason = "overload"
 """Of gaps, and of states from ``no_words`` on."""
+
+
+WITHDRAWN: Reason = "no_consent"
+"""Of gaps in words that their person does not want to be heard any more."""
 
 
 @dataclass(slots=True)
@@ -74,17 +79,28 @@ class Degrader:
     def __init__(self, graph: Graph) -> None:
         self.load: Load = "full"
         self._graph = graph
+        self._withdrawn: frozenset[Modality] = frozenset()
         self._pictures = 0
 
     def use(self, load: Load) -> None:
         """From now on analyse what `load` says."""
         self.load = load
+        words, voice = load in ("no_words", "nothing"), load == "nothing"
+        gone = self._withdrawn
         for worker in self._graph.workers.values():
             stage = worker.stage if isinstance(worker, Worker) else None
             if isinstance(stage, TranscribeStage):
-                stage.skip = REASON if load in ("no_words", "nothing") else None
+                stage.skip = WITHDRAWN if "words" in gone else REASON if words else None
             elif isinstance(stage, VoiceStage):
-                stage.skip = load == "nothing"
+                stage.skip = voice or "voice" in gone
+
+    def withdraw(self, modalities: frozenset[Modality]) -> None:
+        """Of these nothing is analysed any more; together with those of before."""
+        self._withdrawn |= modalities
+        for worker in self._graph.workers.values():
+            if isinstance(worker, InferWorker):
+                worker.withdrawn = self._withdrawn
+        self.use(self.load)
 
     def thin(self, item: AudioChunk | VideoFrame | Progress | Gap) -> Progress | None:
         """What takes the place of `item`, where it is a picture that is left out.
@@ -93,6 +109,8 @@ class Degrader:
         """
         if not isinstance(item, VideoFrame):
             return None
+        if "face" in self._withdrawn:
+            return Progress(item.person, "video", item.t)
         self._pictures += 1
         if self.load != "nothing" and self._pictures % EVERY[self.load] == 0:
             return None

@@ -106,6 +106,12 @@ class Line:
             if not await self._comes_back(peer, hung_up):
                 return hung_up.result() if hung_up.done() else LOST
 
+    def refuse(self, kinds: frozenset[Kind]) -> None:
+        """Of `kinds` nothing is received any more, over this connection or another."""
+        self._kinds -= kinds
+        self.peer.refuse(kinds)
+        self._feed.end(sorted(kinds))
+
     def finish(self) -> None:
         """No more media; the connection, and with it the channel, stays, and none replaces it."""
         self._over = True

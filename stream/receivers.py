@@ -111,6 +111,11 @@ class Receiver:
             self._ended = True
             self._sink.push(Progress(self._person, self.kind, END))
 
+    def refuse(self) -> None:
+        """Event loop: decode and keep nothing more; its person does not want it any longer."""
+        self._stopped = True
+        self.end()
+
     def _on_report(self, ntp: int, timestamp: int) -> None:
         self._clock.report(self.kind, ntp, timestamp)
         self._clock_used()

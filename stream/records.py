@@ -138,6 +138,13 @@ class ClockRecord(TypedDict):
     unix_at_zero: float | None
 
 
+class ConsentRecord(TypedDict):
+    type: Literal["consent"]
+    person: str
+    t: float
+    consent: dict[str, str | bool]
+
+
 class LoadRecord(TypedDict):
     type: Literal["load"]
     person: str
@@ -205,6 +212,7 @@ Record = (
     | FaceRecord
     | PersonRecord
     | ClockRecord
+    | ConsentRecord
     | LoadRecord
     | GapRecord
     | RecordingRecord
@@ -348,6 +356,11 @@ def gap(message: Gap) -> GapRecord:
         "t1": _seconds(message.t1),
         "reason": message.reason,
     }
+
+
+def consent(person: str, t: float, agreed: Consent) -> ConsentRecord:
+    """What is still agreed to, when a part was taken back."""
+    return {"type": "consent", "person": person, "t": _seconds(t), "consent": agreed.model_dump()}
 
 
 def load(person: str, t: float, analysed: Load) -> LoadRecord:

@@ -164,6 +164,7 @@ class Session:
             modalities=expected,
         )
         self._many = many
+        self._consent, self._expected = consent, expected
         self._refused = any(not getattr(consent, name) for name in config.modalities)
         self._now = now
         self._faces = faces
@@ -244,6 +245,19 @@ class Session:
         self._degrader.use(load)
         self._load = records.load(self.person, now, load)
         self._broadcast(self._load)
+
+    def withdraw(self, modalities: frozenset[Modality]) -> Consent:
+        """Analyse nothing of `modalities` any more, and tell subscribers; what is left agreed."""
+        self._consent = self._consent.model_copy(update=dict.fromkeys(modalities, False))
+        self._expected -= modalities
+        self._refused = True
+        self._degrader.withdraw(modalities)
+        self.graph.smooth.expect(self._expected)
+        now = self._now() if self._now else 0.0
+        self._hello["consent"] = self._consent.model_dump()
+        self._hello["modalities"] = [name for name in MODALITIES if name in self._expected]
+        self._broadcast(records.consent(self.person, now, self._consent))
+        return self._consent
 
     @property
     def behind(self) -> float:
@@ -355,13 +369,8 @@ class Session:
                 return estimates.to_record(message)
             case EmotionEvent():
                 return records.event(message, self._lag(message.t))
-            case TranscriptSegment():
-                return records.transcript(message, self._lag(message.t1)) if message.words else None
-            case FaceFrame():
-                if not self._faces:
-                    return None
-                lines = [outlines(face) for face in message.faces]
-                return records.face(message, lines, self._lag(message.t))
+            case TranscriptSegment() | FaceFrame():
+                return self._seen_or_heard(message)
             case Presence():
                 self._come_or_leave(message)
                 return records.person(message)
@@ -382,6 +391,17 @@ class Session:
         else:
             self._there.pop(presence.person, None)
             self._shown.pop(presence.person, None)
+
+    def _seen_or_heard(self, message: TranscriptSegment | FaceFrame) -> Record | None:
+        """None: nothing to tell, or not agreed to any more."""
+        if isinstance(message, TranscriptSegment):
+            if not message.words or not self._consent.words:
+                return None
+            return records.transcript(message, self._lag(message.t1))
+        if not self._faces or not self._consent.face:
+            return None
+        lines = [outlines(face) for face in message.faces]
+        return records.face(message, lines, self._lag(message.t))
 
     def _in_full(self, state: EmotionState) -> EmotionState:
         """Say where not everything was agreed to, or is analysed."""

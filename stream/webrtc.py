@@ -10,7 +10,7 @@ import logging
 import re
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from aiortc import (
     RTCConfiguration,
@@ -199,6 +199,12 @@ class Peer:
         for missing in sorted({"audio", "video"} - set(self._receivers)):
             self._sink.push(Progress(self.person, "audio" if missing == "audio" else "video", END))
         return text
+
+    def refuse(self, kinds: Iterable[Kind]) -> None:
+        """Of these nothing is decoded any more."""
+        for kind in kinds:
+            if kind in self._receivers:
+                self._receivers[kind].refuse()
 
     def finish(self) -> None:
         """No more media for the sink; the connection, and with it the channel, stays."""

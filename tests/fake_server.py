@@ -124,6 +124,8 @@ class FakeServer:
         self.resume_refusal: int | None = None
         self.deleted: list[str] = []
         self.withdrawn: list[str] = []
+        self.without: list[str] = []
+        """Modalities that were withdrawn alone."""
         self.settings: list[dict[str, Any]] = []
         """Changes that the page asked for."""
         self.sockets: list[web.WebSocketResponse] = []
@@ -284,6 +286,11 @@ class FakeServer:
 
     async def _withdraw(self, request: web.Request) -> web.Response:
         assert request.headers["Authorization"] == "Bearer k1"
+        body = await request.read()
+        if body:
+            self.without += json.loads(body)["of"]
+            agreed = self.offers[-1]["consent"] | dict.fromkeys(self.without, False)
+            return web.json_response({"session": "s1", "consent": agreed})
         self.withdrawn.append(request.match_info["id"])
         erased = [{"artefact": "estimates", "bytes": 900, "lines": 7, "sha256": "0" * 64}]
         audit = {"n": 3, "hash": "abcdef012345" + "0" * 52}

@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 from aiohttp import ClientSession
-from prometheus_client.parser import text_string_to_metric_families
 
 from stream import overload
 from stream.call import BusyError
 from stream.metrics import Metrics
 from stream.overload import Overload, Processor
 from stream.sections import OverloadConfig
+from tests.metrics_text import value
 from tests.serving import Caller, calling, offer_body, serving
 from tests.webrtc_peers import Beeps, Flashes, new_sender, until
 
@@ -47,16 +47,6 @@ async def while_calling(**config: Any) -> tuple[tuple[int, dict[str, Any]], str]
             told = await second(url)
             async with ClientSession(url) as http, http.get("/metrics") as response:
                 return told, await response.text()
-
-
-def value(metrics: str, name: str, **labels: str) -> float:
-    samples = [
-        sample
-        for family in text_string_to_metric_families(metrics)
-        for sample in family.samples
-        if sample.name == name and sample.labels == labels
-    ]
-    return sum(sample.value for sample in samples)
 
 
 def test_a_call_is_refused_where_there_is_no_room() -> None:

@@ -8,7 +8,7 @@ from functools import partial
 
 from workers.align import AlignStage
 from workers.filters import Filter, Float64
-from workers.messages import EmotionEstimate, Gap, Message, Presence, Progress
+from workers.messages import EmotionEstimate, Gap, Message, Modality, Presence, Progress
 from workers.smooth import SmoothStage
 from workers.states import EmotionState
 
@@ -65,6 +65,7 @@ class SmoothEach:
         self._make = make
         self._stages: dict[str, SmoothStage] = {}
         self._change: Callable[[SmoothStage], None] | None = None
+        self._expected: frozenset[Modality] | None = None
 
     def push(self, item: Message) -> Sequence[Message]:
         """Take one estimate; return its state and the events that it made or took back."""
@@ -74,6 +75,8 @@ class SmoothEach:
             self._stages[item.person] = self._make(item.person)
             if self._change is not None:
                 self._change(self._stages[item.person])
+            if self._expected is not None:
+                self._stages[item.person].expect(self._expected)
         return self._stages[item.person].push(item)
 
     def flush(self) -> Sequence[Message]:
@@ -85,6 +88,12 @@ class SmoothEach:
         self._change = partial(SmoothStage.change, rule=rule, shift=shift, constant=constant)
         for stage in self._stages.values():
             self._change(stage)
+
+    def expect(self, expected: frozenset[Modality]) -> None:
+        """As of ``SmoothStage``, for everybody, those to come included."""
+        self._expected = expected
+        for stage in self._stages.values():
+            stage.expect(expected)
 
     def stale(self, person: str, t: float) -> EmotionState | None:
         """As of ``SmoothStage``."""

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from time import perf_counter
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -20,6 +21,7 @@ from workers.messages import (
     EmotionEstimate,
     Float32,
     Message,
+    Modality,
     freeze,
     lost,
 )
@@ -54,6 +56,30 @@ def to_sample(window: AlignedWindow) -> Sample:
     if "face" in features and len(speech):
         features["face"] = _speaking(features["face"], speech)
     return Sample(features, {name: window.mask[name] for name in present})
+
+
+def without(window: AlignedWindow, modalities: Collection[Modality]) -> AlignedWindow:
+    """`window` as if there were nothing of `modalities` in it."""
+    features, mask = dict(window.features), dict(window.mask)
+    for name in modalities:
+        features[name] = freeze(features[name][:0])
+        mask[name] = freeze(mask[name][:0])
+    gone: dict[str, Any] = {field: 0 for name in modalities for field in COVERAGE[name]}
+    evidence = replace(window.evidence, **gone)
+    if evidence.recent is not None:
+        known: dict[str, Any] = {field: 0 for field in gone if hasattr(evidence.recent, field)}
+        if "face" in modalities:
+            known |= {"several": 0, "width": None, "brightness": None}
+        evidence = replace(evidence, recent=replace(evidence.recent, **known))
+    return replace(window, features=features, mask=mask, evidence=evidence)
+
+
+COVERAGE: Mapping[Modality, tuple[str, ...]] = {
+    "face": ("face", "faces"),
+    "voice": ("speech",),
+    "words": ("words", "unknown_words"),
+}
+"""What evidence says of a modality."""
 
 
 def _speaking(face: Float32, speech: Bool) -> Float32:
@@ -177,6 +203,8 @@ class InferWorker:
         at_once: int = 16,
     ) -> None:
         self.account = StageAccount()
+        self.withdrawn: frozenset[Modality] = frozenset()
+        """Of these nothing reaches the model."""
         self._engine = engine
         self._inbox = inbox
         self._outbox = outbox
@@ -198,6 +226,11 @@ class InferWorker:
 
     async def _process(self, items: Sequence[Message]) -> None:
         self.account.taken += len(items)
+        if self.withdrawn:
+            items = [
+                without(item, self.withdrawn) if isinstance(item, AlignedWindow) else item
+                for item in items
+            ]
         start = perf_counter()
         results = await asyncio.gather(
             *(self._engine.infer(item) for item in items if isinstance(item, AlignedWindow)),

@@ -165,6 +165,11 @@ class SmoothStage:
             assert entry.judged is not None
             entry.judged = replace(entry.judged, filtered=filtered)
 
+    def expect(self, expected: frozenset[Modality]) -> None:
+        """From now on there is nothing but `expected`, and nothing else is missed."""
+        self._config = replace(self._config, expected=expected)
+        self._gate = Gate(self._config.gate, expected, self._decisions.threshold)
+
     def stale(self, t: float) -> EmotionState | None:
         """What is left to say at `t`, when no window has come for a while; None: none ever came.
 

@@ -220,6 +220,11 @@ byId("withdraw").addEventListener("click", () => {
   stop();
   showReceipt(receipt);
 });
+byId("less").addEventListener("click", async ({ target }) => {
+  if (!target.dataset.part) return;
+  target.disabled = true;
+  await connection.withdrawSome(target.dataset.part).catch(fail);
+});
 byId("erase").addEventListener("click", () => showReceipt(erase(recorded)));
 byId("retry").addEventListener("click", introduce);
 byId("pause").addEventListener("click", pause);

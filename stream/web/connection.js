@@ -113,6 +113,19 @@ export class Connection {
     }
   }
 
+  /** Take consent for face, voice or words back: the call goes on with the rest. */
+  async withdrawSome(name) {
+    const { session, key, stream } = this;
+    const headers = { ...bearer(key), "Content-Type": "application/json" };
+    const path = `/api/sessions/${encodeURIComponent(session)}/withdraw`;
+    const { consent } = await request(path, { method: "POST", headers, body: JSON.stringify({ of: [name] }) });
+    const unused = [...(consent.face ? [] : stream.getVideoTracks()), ...(consent.voice || consent.words ? [] : stream.getAudioTracks())];
+    for (const track of unused) {
+      track.onended = null;
+      track.stop();
+    }
+  }
+
   #newPeer() {
     const peer = new RTCPeerConnection({ iceServers: this.config.ice_servers });
     const channel = peer.createDataChannel("events", { ordered: true });

@@ -88,6 +88,7 @@ export class Session {
       this.recorded ||= record.on;
       this.view.recording(record);
     },
+    consent: (record) => { this.view.agree(record.consent); },
     load: (record) => { this.view.load(record); },
     clock: (record) => { this.stats.clock = record; },
     settings: (record) => { this.paused = record.paused; },

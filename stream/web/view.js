@@ -9,6 +9,7 @@ import { LANGUAGES, labelText, T } from "./texts.js";
 import { Timelines } from "./timelines.js";
 import { recordingText, statusText, verdict } from "./words.js";
 
+const PARTS = ["face", "voice", "words"];
 const CAPTION_LINES = 20;
 const ANNOUNCE_MS = 4000;
 
@@ -61,11 +62,25 @@ export class View {
       this.estimates(this.people, this.reason);
     });
     this.together = new Group(config.labels);
-    byId("no-camera").hidden = consent.face;
-    byId("no-words").hidden = consent.words;
+    this.agree(consent);
     this.rows = new Map(config.labels.map((name) => [name, new Row(name, byId("labels"))]));
     this.notice("");
     this.latency(null, null);
+  }
+
+  /** What is agreed to, now; each part of it can be taken back, as long as another is left. */
+  agree(consent) {
+    this.consent = consent;
+    byId("no-camera").hidden = consent.face;
+    byId("no-words").hidden = consent.words;
+    const left = PARTS.filter((name) => consent[name]);
+    byId("less").replaceChildren();
+    for (const name of left.length > 1 ? left : []) {
+      const button = make("button", "", byId("less"));
+      button.type = "button";
+      button.dataset.part = name;
+      button.textContent = T.live.without[name];
+    }
   }
 
   close() {
@@ -143,6 +158,7 @@ export class View {
 
   /** Tell everything that stays in the language of the page. */
   retell() {
+    this.agree(this.consent);
     this.notice(this.long);
     this.tellNotice(this.paused);
     this.events.draw();

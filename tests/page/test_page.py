@@ -102,6 +102,23 @@ def test_picture_and_sound_are_a_consent_of_their_own(visit: OpenPage, server: F
         assert server.offers[0]["consent"]["media"] is True
 
 
+def test_one_part_of_the_consent_is_taken_back(page: Page, server: FakeServer) -> None:
+    begin(page, server)
+    buttons = page.locator("#less button")
+    parts = ["Leave out my face", "Leave out my voice", "Leave out my words"]
+    expect(buttons).to_have_text(parts)
+    page.get_by_role("button", name=parts[0]).click()
+    wait_until(page, lambda: server.without == ["face"], "withdrawal")
+    left = {"version": "2", "face": False, "voice": True, "words": True}
+    server.send({"type": "consent", "person": "p1", "t": 4.0, "consent": left})
+    expect(buttons).to_have_text(parts[1:])
+    expect(page.get_by_text("Camera not in use")).to_be_visible()
+    live = "document.getElementById('video').srcObject.getVideoTracks()[0].readyState"
+    wait_until(page, lambda: page.evaluate(live) == "ended", "end of the camera")
+    server.send({"type": "consent", "person": "p1", "t": 5.0, "consent": left | {"voice": False}})
+    expect(buttons).to_have_count(0)  # the last one is taken back with "Withdraw"
+
+
 def test_a_busy_server_is_told_beside_the_notice(page: Page, server: FakeServer) -> None:
     begin(page, server)
     notice = page.locator("#notice")

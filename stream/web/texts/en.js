@@ -71,6 +71,7 @@ export default {
     self: "Your picture",
     camera: "Your camera, mirrored",
     noCamera: "Camera not in use",
+    without: { face: "Leave out my face", voice: "Leave out my voice", words: "Leave out my words" },
     estimates: "What it looks like",
     table: "Estimate per emotion, with its range of uncertainty",
     looksLike: "Looks like",
