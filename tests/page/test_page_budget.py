@@ -28,7 +28,11 @@ def found(page: Page) -> list[tuple[str, str, list[str]]]:
     ]
 
 
-@pytest.mark.parametrize("look", [{}, {"color_scheme": "dark", "viewport": PHONE}])
+@pytest.mark.parametrize(
+    "look",
+    [{}, pytest.param({"color_scheme": "dark", "viewport": PHONE}, marks=pytest.mark.long)],
+    ids=["desktop", "phone"],
+)
 def test_axe_finds_nothing_serious(
     visit: OpenPage, server: FakeServer, look: dict[str, Any]
 ) -> None:

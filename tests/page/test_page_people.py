@@ -174,6 +174,7 @@ def test_floating_window(visit: OpenPage, server: FakeServer, script: str) -> No
         wait_until(page, window.is_closed, "closing")
 
 
+@pytest.mark.long
 def test_floating_video_where_there_is_nothing_better(visit: OpenPage, server: FakeServer) -> None:
     watch = """
     HTMLVideoElement.prototype.requestPictureInPicture = async function () {

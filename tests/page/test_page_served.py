@@ -105,6 +105,7 @@ def test_what_a_person_does_in_a_call(browser: Browser, tmp_path: Path) -> None:
                 expect(source.get_by_role("alert")).to_contain_text("it is over")
 
 
+@pytest.mark.long
 def test_a_published_call_over_a_browser_source(browser: Browser, tmp_path: Path) -> None:
     """As with OBS: FFmpeg publishes by WHIP, the transparent page shows what is estimated of it."""
     token = "a-token-of-sixteen-or-more"
