@@ -15,7 +15,7 @@ from pydantic import Field, ValidationError
 from stream.access import Gate, bearer, same
 from stream.call import Call, send_all
 from stream.call_settings import MAX_SENSITIVITY, CallSettings, explain
-from stream.calls import Calls
+from stream.calls import Calls, Shared
 from stream.card import card_page, limits, read_card
 from stream.config import CONSENT_VERSION, Consent, ServeConfig
 from stream.doors import Doors
@@ -34,6 +34,9 @@ from stream.turn import ice_servers
 from stream.whip import Whip, events_path
 from workers.messages import Modality
 
+TAB_RATE = 15
+"""Pictures per second that are asked of a shared tab."""
+
 WEB = Path(__file__).parent / "web"
 
 
@@ -45,6 +48,7 @@ class OfferRequest(Section):
     purpose: str
     consent: Consent
     settings: CallSettings | None = None
+    source: Shared = "camera"
 
 
 class WithdrawRequest(Section):
@@ -95,6 +99,7 @@ def build(
     app.router.add_post("/api/sessions/{id}/withdraw", server.withdraw)
     app.router.add_get("/api/sessions/{id}/events", server.events)
     app.router.add_get("/api/rooms/{room}/group", server.group)
+    app.router.add_get("/api/rooms/{room}/events", server.room)
     app.router.add_get("/healthz", server.health)
     app.router.add_get("/metrics", server.metrics)
     return app
@@ -156,6 +161,8 @@ class Server:
                     for server in ice_servers(config)
                 ],
                 "video": {"width": 640, "height": 360, "frame_rate": 30},
+                "tab": {"width": config.many.max_width, "frame_rate": TAB_RATE},
+                "room_view": config.room_view,
                 "analysis_fps": config.analysis.frames_per_second,
                 "window_s": config.window.width,
                 "hop_s": config.window.hop,
@@ -179,6 +186,7 @@ class Server:
                 grant,
                 request.remote or "",
                 asked.settings,
+                asked.source,
             )
         except BaseException:
             await self._gate.give_back(grant)
@@ -247,6 +255,16 @@ class Server:
         room = request.match_info["room"]
         self._gate.check_room(keys(request), room)
         with self._groups.read(room) as records:
+            return await send_records(request, partial(send_all, records))
+
+    async def room(self, request: web.Request) -> web.WebSocketResponse:
+        """The records of everybody in a room who agreed to it, for those who may be in it."""
+        rooms = self._calls.rooms
+        if rooms is None:
+            raise web.HTTPNotFound(text="on this server everybody sees only their own estimates")
+        room = request.match_info["room"]
+        self._gate.check_room(keys(request), room)
+        with rooms.read(room) as records:
             return await send_records(request, partial(send_all, records))
 
     async def health(self, request: web.Request) -> web.Response:

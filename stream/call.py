@@ -58,12 +58,16 @@ class Call:
         address: str = "",
         recorder: Recorder | None = None,
         media: MediaQueue | None = None,
+        *,
+        shown: bool = False,
     ) -> None:
         self.id = session.id
         self.person = session.person
         self.session = session
         self.line = line
         self.grant = grant
+        self.shown = shown
+        """The person agreed to be seen by the others in the room."""
         self.address = address
         """Of the sender, as limits count it."""
         self.key = secrets.token_urlsafe(24)

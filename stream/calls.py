@@ -7,9 +7,9 @@ import logging
 import secrets
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
-from typing import Any
+from typing import Any, Literal
 
 from stream.access import ANYBODY, Grant
 from stream.audit import AuditBroken, AuditError, AuditLog, now_iso
@@ -26,15 +26,31 @@ from stream.limits import network
 from stream.line import Line
 from stream.metrics import Metrics
 from stream.overload import Overload
+from stream.purpose import objection
 from stream.receivers import Kind, Sink
 from stream.recorder import Recorder
 from stream.records import Record
+from stream.room import Rooms
 from stream.session import Session, expected_modalities
 from stream.turn import ice_servers
 from stream.webrtc import Peer, offered
 from workers.messages import Modality
 
 log = logging.getLogger(__name__)
+
+Shared = Literal["camera", "tab"]
+"""What a browser sends: its own camera, or a shared tab, window or screen with many people."""
+
+
+def check_source(source: Shared, config: ServeConfig) -> None:
+    """Raise ``ConsentError`` where only a self view is allowed and others would be looked at."""
+    text_only = config.text_only
+    why = objection(config.purpose, config.purpose_reference, text_only=text_only, private=False)
+    if source == "tab" and why is not None:
+        raise ConsentError(
+            f"a shared tab shows other people: {why}",
+            hint="use your own camera, or serve text_only",
+        )
 
 
 def check_consent(purpose: str, consent: Consent, config: ServeConfig) -> None:
@@ -80,6 +96,8 @@ class Calls:
         self._tasks: set[asyncio.Task[None]] = set()
         self._people = 0
         self._closing = False
+        self.rooms = Rooms() if config.room_view == "everybody" else None
+        """What everybody in a room sees; None: everybody sees only their own."""
         metrics.watch(lambda: [call.tally() for call in self._calls.values()])
 
     def __len__(self) -> int:
@@ -96,6 +114,8 @@ class Calls:
         self._closing = True
         for call in self._calls.values():
             call.hang_up("server stopped")
+        if self.rooms is not None:
+            self.rooms.close()
         if self._tasks:
             await asyncio.wait(self._tasks)
 
@@ -119,6 +139,7 @@ class Calls:
         grant: Grant = ANYBODY,
         address: str = "",
         settings: CallSettings | None = None,
+        source: Shared = "camera",
     ) -> tuple[Call, str]:
         """Answer an offer and serve the call; the call and the SDP answer.
 
@@ -126,10 +147,11 @@ class Calls:
         """
         consent = self._config.within(consent)
         check_consent(purpose, consent, self._config)
+        check_source(source, self._config)
         kinds = offered(offer)
         self._check_room(grant.room, network(address))
         load = None if self._overload is None else self._overload.admit(self.all())
-        call = self._new_call(kinds, consent, grant, network(address))
+        call = self._new_call(kinds, consent, grant, network(address), source)
         self._calls[call.id] = call
         try:
             if settings is not None:
@@ -144,7 +166,7 @@ class Calls:
             raise
         if self._overload is not None and load is not None:
             self._overload.began(call, load)
-        counted = self._groups if consent.group else None
+        counted = self._groups if consent.group and not call.session.many else None
         task = asyncio.create_task(self._serve(call, counted), name=f"call {call.id}")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -229,9 +251,17 @@ class Calls:
                 )
 
     def _new_call(
-        self, kinds: frozenset[Kind], consent: Consent, grant: Grant, address: str
+        self,
+        kinds: frozenset[Kind],
+        consent: Consent,
+        grant: Grant,
+        address: str,
+        source: Shared,
     ) -> Call:
         config = self._config
+        many = source == "tab"
+        if grant.published and config.whip is not None:
+            many = config.whip.people == "many"
         expected = expected_modalities(consent, audio="audio" in kinds, video="video" in kinds)
         agreed = expected_modalities(consent, audio=True, video=True)
         needed: set[Kind] = {"video" if name == "face" else "audio" for name in agreed}
@@ -251,7 +281,7 @@ class Calls:
                 kinds,
                 sink,
                 fps=config.analysis.frames_per_second,
-                max_width=config.analysis.max_width,
+                max_width=config.many.max_width if many else config.analysis.max_width,
                 ice_servers=ice_servers(config),
                 start=start,
                 keep=media.put if media is not None else None,
@@ -269,13 +299,14 @@ class Calls:
             self._engines.threads,
             Flow.LIVE,
             lambda: time.monotonic() - start,
-            source="whip" if grant.published else "camera",
+            source="whip" if grant.published else source,
+            many=many,
             raw=recorder is not None,
         )
         feed.session = session
         if media is not None:
             media.paused = lambda: session.paused
-        return Call(session, line, grant, address, recorder, media)
+        return Call(session, line, grant, address, recorder, media, shown=consent.room)
 
     async def _serve(self, call: Call, groups: Groups | None) -> None:
         how = "failed"
@@ -296,17 +327,22 @@ class Calls:
 
     @contextmanager
     def _observer(self, call: Call, groups: Groups | None) -> Iterator[Callable[[Record], None]]:
-        """What sees all records of a call: metrics and, where agreed to, the group view."""
-        if groups is None:
-            yield self._metrics.observe
-            return
+        """What sees all records of a call: metrics and, where agreed to, the room."""
         grant = call.grant
-        identity = grant.subject or (grant.ticket.id if grant.ticket else call.id)
-        with groups.counted(grant.room, identity, call.session.tell) as member:
+        seen = [self._metrics.observe]
+        with ExitStack() as stack:
+            if groups is not None:
+                identity = grant.subject or (grant.ticket.id if grant.ticket else call.id)
+                member = stack.enter_context(
+                    groups.counted(grant.room, identity, call.session.tell)
+                )
+                seen.append(member.see)
+            if self.rooms is not None and call.shown:
+                seen.append(stack.enter_context(self.rooms.shown(grant.room)).see)
 
             def observe(record: Record) -> None:
-                self._metrics.observe(record)
-                member.see(record)
+                for see in seen:
+                    see(record)
 
             yield observe
 

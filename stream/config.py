@@ -43,6 +43,8 @@ class Consent(Section):
     ``record.days.media`` says."""
     group: bool = False
     """That estimates count in what ``[group]`` tells the room."""
+    room: bool = False
+    """That the others in the room see the estimates, where ``room_view`` is ``everybody``."""
 
     @property
     def any(self) -> bool:
@@ -148,6 +150,8 @@ class WhipConfig(Section):
     """Bearer token that a publisher must present."""
     consent: Consent
     """Given by the people in the published media, before it is published."""
+    people: Literal["one", "many"] = "one"
+    """many: several people in one picture, each with estimates of their own."""
 
 
 class ServeConfig(StreamConfig):
@@ -165,6 +169,9 @@ class ServeConfig(StreamConfig):
     record: RecordConfig | None = None
     """None: nothing is written anywhere."""
     group: GroupConfig | None = None
+    room_view: Literal["private", "everybody"] = "private"
+    """Who sees the records of a call: its own person, or everybody in the room where that person
+    agreed to it."""
     """None: nobody is told about a room."""
     operator: str | None = None
     """Who is responsible and how to reach them; people are told."""
@@ -176,7 +183,8 @@ class ServeConfig(StreamConfig):
 
     @property
     def private(self) -> bool:
-        return self.record is None and self.whip is None and self.group is None
+        shown = self.room_view == "everybody" or self.whip is not None or self.group is not None
+        return self.record is None and not shown
 
     @property
     def audit_file(self) -> Path | None:

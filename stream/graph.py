@@ -292,7 +292,9 @@ def _stages_of_many(
     if faces:
         stages["face"] = PeopleStage(person, extractors.face, many.at_once)
     sound = bool(align.expected & {"voice", "words"})
-    stages["attribute"] = AttributeStage(person, align.max_wait, faces=faces, sound=sound)
+    stages["attribute"] = AttributeStage(
+        person, align.max_wait, faces=faces, sound=sound, voice="voice" in align.expected
+    )
     stages["align"] = AlignEach(lambda name, t: AlignStage(name, plan.after(t), align))
     return stages
 

@@ -147,6 +147,11 @@ def _recipients(config: ServeConfig) -> tuple[str, ...]:
         lines.append("The estimates are shown to you alone.")
     if config.whip is not None:
         lines.append("Estimates of published media are shown to whoever has the publishing token.")
+    if config.room_view == "everybody":
+        lines.append(
+            "If you agree to it, everybody in your room sees your estimates and words while the "
+            "call lasts."
+        )
     if config.group is not None:
         lines.append(
             "If you agree to be counted, your room is told whether few, some or most "

@@ -163,7 +163,8 @@ class Session:
             many=many,
             modalities=expected,
         )
-        self._many = many
+        self.many = many
+        """Several people may be in the picture."""
         self._consent, self._expected = consent, expected
         self._refused = any(not getattr(consent, name) for name in config.modalities)
         self._now = now
@@ -312,7 +313,7 @@ class Session:
         )
         first: list[Record] = [record for record in told if record is not None]
         first += [records.person(each) for each in self._there.values()]
-        if not self._many:
+        if not self.many:
             first.append(records.state(self._in_full(warming_up(self.person)), 0.0))
         for record in first:
             subscriber.put(record)
@@ -381,7 +382,7 @@ class Session:
 
     def _show(self, state: EmotionState) -> None:
         shown = self._shown.get(state.person)
-        there = not self._many or state.person in self._there
+        there = not self.many or state.person in self._there
         if self._now is not None and there and (shown is None or state.t > shown[0]):
             self._shown[state.person] = state.t, self._now()
 

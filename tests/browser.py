@@ -41,14 +41,23 @@ def find_browser() -> str | None:
 
 
 @contextmanager
-def launch(playwright: Playwright, flags: Sequence[str]) -> Iterator[Browser]:
-    """A headless browser with a profile of its own that is thrown away afterwards."""
+def launch(
+    playwright: Playwright, flags: Sequence[str], *, audible: bool = False
+) -> Iterator[Browser]:
+    """A headless browser with a profile of its own that is thrown away afterwards.
+
+    `audible`: pages play their sound, so that a shared tab has it.
+    """
     path = find_browser()
     if path is None:
         raise FileNotFoundError(
             f"none of {', '.join(NAMES)} is installed: apt-get install chromium"
         )
-    browser = playwright.chromium.launch(executable_path=path, args=[*FLAGS, *flags])
+    browser = playwright.chromium.launch(
+        executable_path=path,
+        args=[*FLAGS, *flags],
+        ignore_default_args=["--mute-audio"] if audible else None,
+    )
     try:
         yield browser
     finally:

@@ -109,7 +109,7 @@ class Caller:
 
 @asynccontextmanager
 async def calling(
-    url: str, *tracks: MediaStreamTrack, token: str = "", **consent: Any
+    url: str, *tracks: MediaStreamTrack, token: str = "", source: str = "camera", **consent: Any
 ) -> AsyncIterator[Caller]:
     """A call with `tracks`."""
     sender = new_sender()
@@ -120,7 +120,7 @@ async def calling(
         channel = sender.createDataChannel("events")
         channel.on("message", lambda text: caller.records.append(json.loads(text)))
         try:
-            body = await offer_body(sender, **consent)
+            body = {**await offer_body(sender, **consent), "source": source}
             admitted = {"Authorization": f"Bearer {token}"} if token else {}
             async with http.post("/api/offer", json=body, headers=admitted) as response:
                 reply = await response.json()

@@ -22,6 +22,7 @@ from workers.messages import (
     VoicedAudio,
     freeze,
 )
+from workers.overlap import OverlapDetector
 from workers.speaker import BLOCK_S, HISTORY_S, LEADS, WINDOW_S, Score, Speakers
 from workers.sync import STEP_S, Mouth, Sounds, score
 
@@ -31,6 +32,8 @@ SHORTEST_S = 1.0
 """Less of a mouth is not compared."""
 SPOKEN = 0.5
 """Share of a block's 20 ms frames with speech from which somebody speaks in it."""
+OVERLAP_S = 0.3
+"""Of a segment in which several speak, from which it is told to be one of several."""
 _RATE = 50
 """Frames of ``VoicedAudio`` per second."""
 
@@ -51,8 +54,9 @@ class AttributeStage:
     ``TranscriptSegment`` gets its speaker, or ``known`` false; a ``FaceFrame`` becomes one per
     person who was looked for. All wait until face and sound have passed their end, so that what
     comes out depends on no order of arrival; with `max_wait` (live) no longer than so many seconds
-    of stream time behind the newest. `faces` and `sound`: what comes at all; without faces nobody
-    is ever named. Control messages keep the participant's name: they hold for everybody.
+    of stream time behind the newest. `faces`, `sound` and `voice`
+    (``AcousticFrames``): what comes at all; without faces nobody is ever named, without voice no
+    overlap is heard. Control messages keep the participant's name: they hold for everybody.
     """
 
     name = "attribute"
@@ -64,6 +68,7 @@ class AttributeStage:
         *,
         faces: bool = True,
         sound: bool = True,
+        voice: bool = True,
     ) -> None:
         self.person = person
         self._max_wait = max_wait
@@ -75,6 +80,11 @@ class AttributeStage:
         self._speakers = Speakers()
         self._speech: dict[int, list[int]] = {}
         """Per block: frames with speech, and all frames."""
+        self._overlap = OverlapDetector() if voice else None
+        self._voiced = -math.inf if voice else END
+        """End of the newest window of voice."""
+        self._late = -math.inf
+        """What lies before this waits no longer."""
         self._heard = -math.inf if sound else END
         self._seen = -math.inf if faces else END
         self._sound_over = not sound
@@ -89,9 +99,15 @@ class AttributeStage:
         match item:
             case VoicedAudio():
                 self._hear(item)
-            case AcousticFrames() | Progress(source="voice"):
+            case AcousticFrames():
                 self._voice.append(item)
-                self._sound_over = isinstance(item, Progress) and item.t == END
+                self._voiced = max(self._voiced, item.t1)
+                if self._overlap is not None:
+                    self._overlap.add(item)
+            case Progress(source="voice"):
+                self._voice.append(item)
+                self._voiced = max(self._voiced, item.t)
+                self._sound_over = item.t == END
             case TranscriptSegment() | Progress(source="words"):
                 self._words.append(item)
             case Progress(source="face"):
@@ -151,17 +167,17 @@ class AttributeStage:
 
     def _due(self) -> list[Message]:
         until = min(self._heard, self._seen)
-        late = -math.inf
         if self._max_wait is not None:
-            late = max(t for t in (self._heard, self._seen) if t != END) - self._max_wait
-            until = max(until, min(self._heard, late))
+            newest = max(t for t in (self._heard, self._seen) if t != END)
+            self._late = max(self._late, newest - self._max_wait)
+            until = max(until, min(self._heard, self._late))
         out = self._advance(until)
         if self._sound_over and (
             self._next is None or (self._next + 1) * BLOCK_S > self._heard + 1e-9
         ):
             out += self._release(END)
-        elif self._next is None or late > self._next * BLOCK_S:  # no sound yet, or for a while
-            out += self._pass(self._faces, late)
+        elif self._next is None or self._late > self._next * BLOCK_S:  # no sound for a while
+            out += self._pass(self._faces, self._late)
         return out
 
     def _advance(self, until: float) -> list[Message]:
@@ -201,7 +217,8 @@ class AttributeStage:
     def _release(self, decided: float) -> list[Message]:
         """What waited for the blocks that end by `decided`: voice, words, then faces."""
         voice = self._pass(self._voice, decided)
-        return [*voice, *self._pass(self._words, decided), *self._pass(self._faces, decided)]
+        words = self._pass(self._words, min(decided, max(self._voiced, self._late)))
+        return [*voice, *words, *self._pass(self._faces, decided)]
 
     def _pass(
         self,
@@ -234,11 +251,15 @@ class AttributeStage:
         steps = len(frames.mask)
         width = (frames.t1 - frames.t0) / max(1, steps)
         blocks = [math.floor((frames.t0 + (i + 0.5) * width) / BLOCK_S) for i in range(steps)]
-        speaker = {block: self._speakers.at(block) for block in set(blocks)}
-        unclear: Bool = np.array([speaker[block] is None for block in blocks], np.bool_)
+        named = {block: self._speakers.at(block) for block in set(blocks)}
+        several = self._several(frames.t0, frames.t1, steps)
+        speaker = [
+            None if both else named[block] for block, both in zip(blocks, several, strict=True)
+        ]
+        unclear: Bool = np.array([name is None for name in speaker], np.bool_)
         out: list[Message] = []
         for name in self._there(frames.t1):
-            own = frames.mask & np.array([speaker[block] == name for block in blocks], np.bool_)
+            own = frames.mask & np.array([each == name for each in speaker], np.bool_)
             out.append(
                 replace(
                     frames,
@@ -253,5 +274,18 @@ class AttributeStage:
     def _said(self, segment: TranscriptSegment) -> TranscriptSegment:
         first = math.floor(segment.t0 / BLOCK_S)
         last = math.floor(segment.t1 / BLOCK_S + 1e-9) - 1
-        name = self._speakers.during(first, last)
-        return replace(segment, known=False) if name is None else replace(segment, person=name)
+        steps = max(1, round((segment.t1 - segment.t0) / STEP_S))
+        several = self._several(segment.t0, segment.t1, steps)
+        overlap = bool(several.sum() * STEP_S >= OVERLAP_S)
+        name = None if several.mean() > 0.5 else self._speakers.during(first, last)
+        if name is None:
+            return replace(segment, known=False, overlap=overlap)
+        return replace(segment, person=name, overlap=overlap)
+
+    def _several(self, t0: float, t1: float, steps: int) -> Bool:
+        """(steps,) of [t0, t1) in which several people speak."""
+        if self._overlap is None:
+            return np.zeros(steps, np.bool_)
+        width = (t1 - t0) / max(1, steps)
+        heard = [self._overlap.at(t0 + (i + 0.5) * width, t1) for i in range(steps)]
+        return np.array(heard, np.bool_)

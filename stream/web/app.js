@@ -1,6 +1,6 @@
 // The page in order: what will happen and consent, then camera and microphone, then the session.
 
-import { Connection, erase, openMedia, request } from "./connection.js";
+import { Connection, erase, openMedia, openShared, request } from "./connection.js";
 import { byId } from "./dom.js";
 import { Floating } from "./floating.js";
 import { showLimits } from "./limits.js";
@@ -14,7 +14,7 @@ import { View } from "./view.js";
 import { purposeText, receiptText, recordText, storedText, whereText } from "./words.js";
 
 const form = byId("consent");
-const CONSENTS = ["face", "voice", "words", "record", "media", "group"];
+const CONSENTS = ["face", "voice", "words", "record", "media", "group", "room"];
 const settings = new Settings();
 
 let config = null;
@@ -73,6 +73,8 @@ async function introduce() {
   byId("media-choice").hidden = !config.record?.media;
   byId("grouping").hidden = !config.group;
   for (const name of ["face", "voice", "words"]) form.elements[name].closest("label").hidden = !config.modalities.includes(name);
+  byId("showing").hidden = config.room_view !== "everybody";
+  byId("share").hidden = byId("share-what").hidden = !navigator.mediaDevices?.getDisplayMedia;
   byId("begin").disabled = false;
   show("start");
   performance.mark("ready");
@@ -88,12 +90,13 @@ function tellStart() {
   byId("media-what").textContent = config.record ? T.start.mediaWhat(config.record.media) : "";
 }
 
-async function begin(consent) {
-  const stream = await openMedia(consent, config.video);
+async function begin(consent, source) {
+  const own = source === "camera";
+  const stream = own ? await openMedia(consent, config.video) : await openShared(consent, config.tab);
   byId("video").srcObject = stream;
   show("live");
   view = new View(config, consent);
-  session = new Session(config, { view, video: byId("video"), copies: byId("picture"), mirrored: true }, fail);
+  session = new Session(config, { view, video: byId("video"), copies: byId("picture"), mirrored: own }, fail);
   session.surfaces.add(new Surface(byId("outline"), { video: byId("video"), show: painted }));
   for (const name of ["lock", "view"]) apply(name);
   tellPause();
@@ -106,7 +109,7 @@ async function begin(consent) {
     interrupted: (now) => { current.interrupted = now; },
     lost: fail,
   });
-  await connection.open(consent, settings.forServer(config));
+  await connection.open(consent, settings.forServer(config), source);
 }
 
 /** What is painted on pictures. */
@@ -207,9 +210,11 @@ form.addEventListener("submit", async (event) => {
   const none = !(agreed.face || agreed.voice || agreed.words);
   byId("consent-error").textContent = none ? T.start.nothing : "";
   if (none) return;
-  byId("begin").disabled = true;
-  await begin({ version: config.consent_version, ...agreed }).catch(fail);
-  byId("begin").disabled = false;
+  const buttons = [byId("begin"), byId("share")];
+  for (const button of buttons) button.disabled = true;
+  const source = event.submitter === byId("share") ? "tab" : "camera";
+  await begin({ version: config.consent_version, ...agreed }, source).catch(fail);
+  for (const button of buttons) button.disabled = false;
 });
 byId("stop").addEventListener("click", () => {
   stop();

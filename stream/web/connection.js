@@ -31,6 +31,27 @@ export async function openMedia(consent, video) {
   }
 }
 
+/** A tab, window or screen that the browser lets the user choose, with its sound if it has any. */
+export async function openShared(consent, { width, frame_rate: rate }) {
+  const kinds = { video: consent.face, audio: consent.voice || consent.words };
+  if (!navigator.mediaDevices?.getDisplayMedia) throw problems.insecure();
+  const sound = { echoCancellation: false, noiseSuppression: false, autoGainControl: false };
+  const picture = { width: { max: width }, frameRate: { max: rate } };
+  let stream;
+  try {
+    stream = await navigator.mediaDevices.getDisplayMedia({ audio: kinds.audio && sound, video: picture });
+  } catch (error) {
+    throw problems.fromMedia(error, kinds);
+  }
+  for (const track of stream.getVideoTracks()) {
+    track.contentHint = "detail"; // faces in a grid are small: rather fewer pictures than coarse ones
+    if (consent.face) continue;
+    stream.removeTrack(track); // a browser shares no sound alone
+    track.stop();
+  }
+  return stream;
+}
+
 /** The ticket that this page was opened with, if any: it stays in this page until it was used. */
 const ticket = new URLSearchParams(location.hash.slice(1)).get("ticket");
 const bearer = (token) => (token ? { Authorization: `Bearer ${token}` } : {});
@@ -68,9 +89,9 @@ export class Connection {
   }
 
   /** @param {object} settings those that the server must know from the beginning */
-  async open(consent, settings = {}) {
+  async open(consent, settings = {}, source = "camera") {
     try {
-      await this.#negotiate(consent, settings);
+      await this.#negotiate(consent, settings, source);
     } catch (error) {
       if (!this.closed) throw error;
     }
@@ -151,9 +172,9 @@ export class Connection {
     return request(path, { ...options, method: "POST", headers, body: JSON.stringify({ type, sdp, ...more }) });
   }
 
-  async #negotiate(consent, settings) {
+  async #negotiate(consent, settings, source) {
     const { peer, channel } = this;
-    const answer = await this.#exchange(peer, "/api/offer", { purpose: this.config.purpose, consent, settings });
+    const answer = await this.#exchange(peer, "/api/offer", { purpose: this.config.purpose, consent, settings, source });
     this.session = answer.session;
     this.key = answer.key;
     this.events = answer.events;

@@ -59,7 +59,7 @@ def test_only_consented_devices_are_opened_and_only_after_the_click(
         [offer] = server.offers
         assert offer["purpose"] == "self_view"
         agreed = {name: name.capitalize() in kinds for name in ("face", "voice", "words")}
-        others = dict.fromkeys(("record", "media", "group"), False)
+        others = dict.fromkeys(("record", "media", "group", "room"), False)
         assert offer["consent"] == {"version": "2", **others, **agreed}
         assert ("m=audio" in offer["sdp"], "m=video" in offer["sdp"]) == (audio, video)
         expect(page.get_by_text("Camera not in use")).to_be_visible(visible=not video)
