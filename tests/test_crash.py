@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import random
 import resource
 import signal
+import subprocess
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import av
 import pytest
 
 from stream.record_files import sessions
@@ -97,3 +101,77 @@ def test_a_full_disk_is_told_and_the_call_goes_on(tmp_path: Path) -> None:
     assert lost > 0
     assert kept[-1] == shown[-1] and stored[-1]["type"] == "end"
     assert len({record["index"] for record in shown} - {record["index"] for record in kept}) <= lost
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of one megabyte, where such a one may be mounted."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    made = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)],
+        check=False,
+        capture_output=True,
+    )
+    if made.returncode:
+        pytest.skip("needs to be allowed to mount a tmpfs")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def test_a_real_disk_that_is_full_costs_the_record_and_nothing_else(small_disk: Path) -> None:
+    """Media fill it; then there is room again."""
+    days = {"estimates": 1, "media": 1}
+
+    async def run() -> list[dict[str, Any]]:
+        record = {"folder": str(small_disk), "days": days}
+        with running("cheap", small_disk, record=record) as process:
+            begin = time.monotonic() + 0.2
+            tracks = Beeps(begin, 0.0), Flashes(begin)
+            url = url_of(process)
+            async with calling(url, *tracks, record=True, media=True) as caller:
+
+                def told() -> list[tuple[bool, str | None]]:
+                    found = [one for one in caller.records if one["type"] == "recording"]
+                    return [(one["on"], one["reason"]) for one in found]
+
+                def states() -> int:
+                    return sum(one["type"] == "state" for one in caller.records)
+
+                await until(lambda: told() == [(True, None)], 20.0)
+                await until(lambda: states() >= 4, 20.0)
+                ballast = small_disk / "ballast"
+                _fill(ballast)
+                await until(lambda: told()[1:] == [(False, "disk_full")], 20.0)
+                before = states()
+                await until(lambda: states() >= before + 4, 20.0)
+                ballast.unlink()
+                await until(lambda: told()[2:] == [(True, None)], 20.0)
+                await asyncio.sleep(1.0)
+                process.send_signal(signal.SIGTERM)
+                assert await asyncio.to_thread(process.wait) == 0
+                return list(caller.records)
+
+    told = asyncio.run(run())
+    [session] = sessions(small_disk)
+    stored = list(session.records())
+    assert any(record["type"] == "lost" for record in stored)
+    assert stored[-1]["type"] == told[-1]["type"] == "end"
+    with av.open(str(session.media)) as file:
+        times = [frame.time or 0.0 for frame in file.decode(audio=0)]
+    assert times[-1] > told[-2].get("t", 0.0) - 3.0 and times == sorted(times)
+
+
+def _fill(path: Path) -> None:
+    """With all there is room for."""
+    with path.open("wb", buffering=0) as file:
+        for size in (65536, 4096, 512, 1):
+            while True:
+                try:
+                    file.write(bytes(size))
+                except OSError as error:
+                    if error.errno != errno.ENOSPC:
+                        raise
+                    break

@@ -21,7 +21,7 @@ from workers.errors import WorkerError
 
 log = logging.getLogger(__name__)
 
-START_TIMEOUT = 60.0
+START_TIMEOUT = 120.0
 """Seconds for importing libraries and loading a model; about 2 on an idle machine."""
 
 _CHATTER = re.compile(r"[IW]\d{4} |INFO:|WARNING:|$")
