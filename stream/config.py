@@ -236,6 +236,8 @@ class SetConfig(Section):
     damaged: int = Field(default=0, ge=0)
     """Instead of each recording or text so many copies of it, damaged as in calls: sound by noise,
     babble, rooms, microphones and lost packets, texts by mishearing; see ``stream.corruption``."""
+    every: int = Field(default=1, ge=1)
+    """Only each so many-th recording or text."""
     preceded: Annotated[float, Field(ge=0, le=1)] = 0.0
     """text: share of texts that are spoken right after another text of the set, which is then what
     their words are encoded after, as words of a call are after those before them."""

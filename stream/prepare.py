@@ -108,14 +108,14 @@ def _prepare_set(
     result = Result(str(folder / chosen.name))
     # Whatever is missing or wrong ends the run here, before an earlier set is replaced.
     if chosen.kind == "text":
-        comments = read_comments(chosen, Path(config.root))
+        comments = read_comments(chosen, Path(config.root))[:: chosen.every]
         if chosen.damaged:
             comments = misheard(comments, chosen.damaged)
         comments = after_others(comments, chosen.preceded)
         batches = _texts(maker, comments, result)
         extractors.load(expected, heard=False)
     else:
-        batches = _clips(maker, read_clips(chosen, Path(config.root)), result)
+        batches = _clips(maker, read_clips(chosen, Path(config.root))[:: chosen.every], result)
         extractors.load(expected)
     with ShardWriter(folder / chosen.name, maker.spec, LABELS, dtype=config.dtype) as writer:
         for samples in batches:
