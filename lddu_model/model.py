@@ -126,8 +126,8 @@ class DefaultNet(Network):
         encoder.mean.copy_(mean)
         encoder.scale.copy_(1.0 / deviation.clamp_min(1e-3))
 
-    def set_usual(self, index: int, features: Tensor, mask: Tensor) -> None:
-        self._encoders()[index].learn_usual(features, mask)
+    def set_usual(self, index: int, features: Tensor, mask: Tensor, *, again: bool = False) -> None:
+        self._encoders()[index].learn_usual(features, mask, again=again)
 
     def set_base_rate(self, rate: Tensor) -> None:
         self.prior_logit.copy_(torch.logit(rate, eps=1e-3))

@@ -63,8 +63,11 @@ class Network(nn.Module):
         """Standardise modality `index` by mean (D,) and standard deviation (D,)."""
         raise NotImplementedError
 
-    def set_usual(self, index: int, features: Tensor, mask: Tensor) -> None:
-        """Learn what is usual for modality `index` from training data (N, L, D) and (N, L)."""
+    def set_usual(self, index: int, features: Tensor, mask: Tensor, *, again: bool = False) -> None:
+        """Learn what is usual for modality `index` from training data (N, L, D) and (N, L).
+
+        `again`: after training, so nothing that the weights rest on may change.
+        """
 
     def set_base_rate(self, rate: Tensor) -> None:
         """Shares (C,) of the labels in the training data."""

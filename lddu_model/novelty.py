@@ -60,15 +60,17 @@ class Novelty(nn.Module):
         return apart.topk(NEIGHBOURS, dim=1, largest=False).values.mean(dim=1)
 
     @torch.no_grad()
-    def learn(self, features: Tensor, mask: Tensor) -> None:
+    def learn(self, features: Tensor, mask: Tensor, *, again: bool = False) -> None:
         """From training data (N, L, D) and (N, L), where each has a valid step.
 
         A quarter of it, not among what is compared with, tells which distances are usual.
+        `again`: the network is trained on these properties already, so their scales stay.
         """
         parts = zip(torch.split(features, 256), torch.split(mask, 256), strict=True)
         found = torch.cat([properties(x, valid) for x, valid in parts])
-        self.usual.copy_(found.mean(dim=0))
-        self.scale.copy_(found.std(dim=0).clamp_min(SMALL))
+        if not again:
+            self.usual.copy_(found.mean(dim=0))
+            self.scale.copy_(found.std(dim=0).clamp_min(SMALL))
         if len(found) < FEWEST:
             return
         found = (found - self.usual) / self.scale

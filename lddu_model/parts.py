@@ -98,10 +98,10 @@ class Encoder(nn.Module):
             return features.new_zeros(len(features), PROPERTIES)
         return self.novelty.quality(self._normalised(features), mask)
 
-    def learn_usual(self, features: Tensor, mask: Tensor) -> None:
+    def learn_usual(self, features: Tensor, mask: Tensor, *, again: bool = False) -> None:
         """From training data (N, L, D) and (N, L), where each has a valid step."""
         if self.novelty is not None and len(features) > 1:
-            self.novelty.learn(self._normalised(features), mask)
+            self.novelty.learn(self._normalised(features), mask, again=again)
 
     def _normalised(self, features: Tensor) -> Tensor:
         return ((features - self.mean) * self.scale).clamp(-INPUT_LIMIT, INPUT_LIMIT)

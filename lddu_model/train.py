@@ -26,9 +26,10 @@ from typing import Any
 
 import torch
 
-from lddu_model.api import pick_device
+from lddu_model.api import Model, pick_device
 from lddu_model.checkpoint import save
 from lddu_model.config import TrainConfig, read_config
+from lddu_model.data.sets import DataSet
 from lddu_model.errors import ConfigError, run_command
 from lddu_model.evaluate import predictions_of
 from lddu_model.evaluation import own_thresholds, score
@@ -44,23 +45,28 @@ INTERRUPTED = 130
 def finish(trainer: Trainer, *, complete: bool) -> None:
     """Score the best checkpoint on test data and write the reports."""
     model = trainer.best_model()
-    scores: dict[str, Any] = {}
+    model.record["metrics"]["test"] = test_scores(model, trainer.sets)
     for data in trainer.sets:
-        if not data.test:
-            continue
-        scores[data.name] = {"thresholds of the checkpoint": score(model, data.test)}
-        folder = trainer.config.out / "evaluation" / data.name
-        predictions_of(model, data.test).save(folder / TEST)
-        if data.validation:
-            own = own_thresholds(model, data.validation)
-            found = score(model, data.test, own)
-            scores[data.name]["thresholds of its own validation part"] = found
-            predictions_of(model, data.validation).save(folder / VALIDATION)
-    model.record["metrics"]["test"] = scores
+        if data.test:
+            folder = trainer.config.out / "evaluation" / data.name
+            predictions_of(model, data.test).save(folder / TEST)
+            if data.validation:
+                predictions_of(model, data.validation).save(folder / VALIDATION)
     save(trainer.folder, model)
     write_report(trainer.config.out, model, trainer.history, complete=complete)
     if complete:
         trainer.drop_state()
+
+
+def test_scores(model: Model, sets: Sequence[DataSet]) -> dict[str, Any]:
+    """Of the sets that have test data, with thresholds of the checkpoint and with their own."""
+    scores: dict[str, Any] = {}
+    for data in (each for each in sets if each.test):
+        scores[data.name] = {"thresholds of the checkpoint": score(model, data.test)}
+        if data.validation:
+            found = score(model, data.test, own_thresholds(model, data.validation))
+            scores[data.name]["thresholds of its own validation part"] = found
+    return scores
 
 
 def train_one(config: TrainConfig, ranks: Ranks, *, resume: bool) -> int:

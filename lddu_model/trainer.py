@@ -270,11 +270,13 @@ def learn_usual(
     training: Sequence[Sample],
     augmenter: Augmenter | None = None,
     seed: int = 0,
+    *,
+    again: bool = False,
 ) -> None:
     """Tell the network which inputs are usual, after ``prepare_inputs``: what it is trained on.
 
     That is what `augmenter` makes of the samples: windows of a call begin and end in the middle of
-    what is said and lose steps, and are usual all the same.
+    what is said and lose steps, and are usual all the same. `again`: of a trained network.
     """
     rng = np.random.default_rng(seed)
     for m, modality in enumerate(spec.modalities):
@@ -283,4 +285,5 @@ def learn_usual(
         if augmenter is not None:
             chosen = [augmenter.apply(sample, rng) for sample in chosen]
         found = [rows(sample, modality) for sample in chosen]
-        model.net.set_usual(m, *pad([each for each in found if each is not None], modality.dim))
+        usual = pad([each for each in found if each is not None], modality.dim)
+        model.net.set_usual(m, *usual, again=again)
