@@ -18,8 +18,8 @@ from workers.messages import SAMPLE_RATE, Float32
 
 Float = NDArray[np.float64]
 
-LOWEST_SNR_DB, HIGHEST_SNR_DB = -10.0, 20.0
-MOST_LOST = 0.5
+LOWEST_SNR_DB, HIGHEST_SNR_DB = -5.0, 20.0
+MOST_LOST = 0.2
 """Share of packets."""
 PACKET = SAMPLE_RATE // 50
 BURST = 2.0
