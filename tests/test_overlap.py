@@ -12,7 +12,16 @@ from stream.config import ReplayConfig
 from stream.extractors import LazyExtractors
 from tests.test_people import messages
 from workers.attribute import AttributeStage
-from workers.messages import AcousticFrames, Float32, Message, TranscriptSegment
+from workers.gate import Gate, GateConfig
+from workers.messages import (
+    AcousticFrames,
+    EmotionEstimate,
+    Evidence,
+    Float32,
+    Message,
+    Modality,
+    TranscriptSegment,
+)
 from workers.overlap import OverlapDetector, shipped
 from workers.voice import VOICE_DIM
 
@@ -80,3 +89,18 @@ def test_overlap_of_a_real_telephone_call(shared: Path) -> None:
     found = telephone(shared / "media/speech", encoder, OverlapDetector())
     assert found["recall"] >= 0.7
     assert found["false"] <= 0.25
+
+
+@pytest.mark.parametrize(("share", "told"), [(0.4, False), (0.6, True)])
+def test_it_is_told_as_a_reason(share: float, told: bool) -> None:
+    evidence = Evidence(speech=0.0, face=1.0, words=0, faces=1, provisional=False, overlap=share)
+    zero = np.zeros(2, np.float32)
+    estimate = EmotionEstimate(
+        "p1.1", 0, 0, 0.0, 3.0, ("happy", "sad"), zero, zero + 1, zero + 0.5,
+        np.ones((3, 2), np.float32), evidence, True,
+    )  # fmt: skip
+    everything: frozenset[Modality] = frozenset({"face", "voice", "words"})
+    gate = Gate(GateConfig(), everything, np.zeros(2))
+    assert ("overlap" in gate.view(estimate).reasons) == told
+    alone = Gate(GateConfig(), frozenset({"face"}), np.zeros(2))
+    assert "overlap" not in alone.view(estimate).reasons

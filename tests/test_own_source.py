@@ -95,8 +95,8 @@ def test_it_gives_records_like_every_source(records: list[dict[str, Any]]) -> No
     assert records[-1] == {"type": "end", "reason": "finished"}
     assert {each["person"] for each in records if each["type"] == "state"} == {"p1.1"}
     times = [each["t"] for each in records if each["type"] == "state"]
-    assert len(times) >= 4 and 3.0 <= times[0] < 4.5 and times[-1] <= 5.2
-    assert all(each["lag_s"] < 2.0 for each in records if each["type"] == "state")
+    assert len(times) >= 4 and times[0] >= 3.0 and times[-1] - times[0] <= 2.25
+    assert all(each["lag_s"] < 5.0 for each in records if each["type"] == "state")
 
 
 def test_what_was_not_agreed_to_is_not_looked_at(records: list[dict[str, Any]]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -13,11 +13,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from benchmarks.people_scenes import HEIGHT, WIDTH, clips, still
 from stream.analysis import analyze
 from stream.config import ReplayConfig
 from tests import synthetic
+from workers.align import AlignConfig, AlignStage
 from workers.attribute import AttributeStage
 from workers.each import AlignEach
+from workers.face_engine import FaceEngine
 from workers.face_features import FEATURE_NAMES, MEASURED, FoundFace
 from workers.follow import LEFT_S, Follower, Sight
 from workers.messages import (
@@ -34,9 +37,11 @@ from workers.messages import (
     Presence,
     Progress,
     TranscriptSegment,
+    VideoFrame,
     VoicedAudio,
     Word,
 )
+from workers.people import PeopleStage
 from workers.places import Place, alone, tiles
 from workers.speaker import LEADS, Score, Speakers
 from workers.windows import WindowPlan
@@ -294,8 +299,6 @@ def test_without_faces_nobody_is_named() -> None:
 
 
 def test_windows_begin_and_end_with_the_person() -> None:
-    from workers.align import AlignConfig, AlignStage
-
     config = AlignConfig({"words": 2, "voice": 1, "face": len(FEATURE_NAMES)}, frozenset({"face"}))
     plan = WindowPlan.sliding(3.0, 0.25)
     stage = AlignEach(lambda name, t: AlignStage(name, plan.after(t), config))
@@ -316,6 +319,30 @@ def test_windows_begin_and_end_with_the_person() -> None:
     assert [(item.t0, item.t1) for item in windows][:1] == [(1.25, 4.25)]
     assert max(item.t1 for item in windows) == 8.0
     assert [item for item in out if isinstance(item, Gap)] == [gap]
+
+
+@pytest.fixture(scope="module")
+def faces_of_all(models: Callable[[str], Path]) -> Iterator[FaceEngine]:
+    with FaceEngine(models("face_landmarker")) as engine:
+        yield engine
+
+
+def test_every_face_of_a_grid_is_found_and_followed(shared: Path, faces_of_all: FaceEngine) -> None:
+    """The landmarker alone sees one of the eight."""
+    scene = still(clips(shared / "media")[:8], 1.0)
+    assert len(faces_of_all.detect(scene.picture(0.0))) <= 2
+    found = faces_of_all.search(scene.picture(0.0))
+    assert {scene.who(0.0, *place.middle) for place in found} == set(range(8))
+    stage, seen = PeopleStage("p1", faces_of_all), dict[int, set[str]]()
+    for t in scene.times(10):
+        for item in stage.push(VideoFrame("p1", t, scene.picture(t))):
+            for each in item.faces if isinstance(item, FaceFrame) else ():
+                x0, y0, x1, y1 = each.box
+                who = scene.who(t, (x0 + x1) / 2 * WIDTH, (y0 + y1) / 2 * HEIGHT)
+                if each.person is not None and who is not None:
+                    seen.setdefault(who, set()).add(each.person)
+    assert sorted(seen) == list(range(8))
+    assert len(set[str]().union(*seen.values())) == 8
 
 
 @pytest.fixture(scope="module")
