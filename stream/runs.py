@@ -51,9 +51,16 @@ class Plan:
 
     @property
     def key(self) -> str:
-        """SHA-256 of everything but where the model and the weights lie."""
+        """SHA-256 of everything, and of our version, but where model and weights lie."""
         settings = {name: value for name, value in self.settings.items() if name != "model"}
-        what = [FORMAT, SCHEMA, settings, self.model["sha256"], self.paced]
+        what = [
+            FORMAT,
+            SCHEMA,
+            metadata.version("lddu-live"),
+            settings,
+            self.model["sha256"],
+            self.paced,
+        ]
         return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()
 
 
