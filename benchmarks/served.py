@@ -12,8 +12,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-PATIENCE_S = 90.0
+PATIENCE_S = 180.0
 """All models are loaded before the server answers."""
+
+STOP_S = 60.0
+"""It ends itself after 20 s; a busy machine needs some to notice."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +46,7 @@ def serve(folder: Path, *overrides: str) -> Iterator[Served]:
     finally:
         process.terminate()
         try:
-            process.wait(20)
+            process.wait(STOP_S)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()

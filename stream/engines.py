@@ -109,9 +109,12 @@ class Engines:
         return {name: part for name, part in parts.items() if isinstance(part, Remote | FaceEngine)}
 
     def close(self) -> None:
+        """End all processes, at once: on a busy machine each may take its time."""
         self.threads.close()
-        for worker in self.workers.values():
-            worker.close()
+        workers = list(self.workers.values())
+        if workers:
+            with ThreadPoolExecutor(len(workers)) as pool:
+                list(pool.map(lambda worker: worker.close(), workers))
 
     def __enter__(self) -> Engines:
         return self
