@@ -16,7 +16,8 @@ on these clips (``workers.sync``), so the figures of grids are too good for peop
 it: transcripts that name somebody (there must be none), the share of the time of overlap that lies
 in transcripts marked with ``overlap``, and the same of the time in which one person speaks.
 
-The last line is JSON, which also goes to benchmarks/results/people.json.
+The last line is JSON; it replaces the same parts of benchmarks/results/people.json. ``load`` is
+that of the machine, at the end.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from time import perf_counter, process_time
+from time import process_time
 from typing import Any
 
 import numpy as np
@@ -58,6 +59,7 @@ from workers.messages import (
 from workers.people import PeopleStage
 from workers.vad import VadConfig, VadStage
 
+RESULTS = PROJECT / "benchmarks/results/people.json"
 FPS = 10.0
 COUNTS = (2, 4, 8)
 SPEAKERS = 7
@@ -130,7 +132,7 @@ class Listener:
     def __init__(self, engine: FaceEngine | None) -> None:
         self._vad = VadStage("p1", VadConfig())
         self._people = None if engine is None else PeopleStage("p1", engine)
-        self._attribute = AttributeStage("p1", faces=engine is not None)
+        self._attribute = AttributeStage("p1", faces=engine is not None, voice=False)
         self.said: list[TranscriptSegment] = []
         self.faces: list[FaceFrame] = []
 
@@ -256,24 +258,23 @@ def telephone(folder: Path) -> dict[str, float]:
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.people")
     parser.add_argument("--media", type=Path, default=PROJECT.parent / "shared/media")
-    parser.add_argument("--only", choices=("ids", "speech"))
+    parser.add_argument("--only", choices=("ids", "speech", "telephone"))
     options = parser.parse_args(arguments)
-    begin, result = perf_counter(), dict[str, Any]()
+    result: dict[str, Any] = {}
     with FaceEngine(models.path("face_landmarker")) as engine:
-        if options.only != "speech":
-            everybody = clips(options.media)
-            for count in COUNTS:
-                result[f"ids_of_{count}"] = ids(everybody[:count], engine)
-                print(f"ids of {count}: {result[f'ids_of_{count}']}", flush=True)
-        if options.only != "ids":
+        if options.only in (None, "ids"):
+            result["ids"] = {
+                f"of_{count}": ids(clips(options.media)[:count], engine) for count in COUNTS
+            }
+        if options.only in (None, "speech"):
             result["speech"] = speech(options.media, engine)
-            result["telephone"] = telephone(options.media / "speech")
-    result["wall_s"] = round(perf_counter() - begin, 1)
-    result["load"] = [round(each, 1) for each in os.getloadavg()]
-    text = json.dumps(result)
-    if options.only is None:
-        (PROJECT / "benchmarks/results/people.json").write_text(text + "\n")
-    print(text)
+    if options.only in (None, "telephone"):
+        result["telephone"] = telephone(options.media / "speech")
+    for part in result.values():
+        part["load"] = round(os.getloadavg()[0], 1)
+    known = json.loads(RESULTS.read_text()) if RESULTS.is_file() else {}
+    RESULTS.write_text(json.dumps({**known, **result}) + "\n", encoding="utf-8")
+    print(json.dumps(result))
 
 
 if __name__ == "__main__":

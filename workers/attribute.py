@@ -125,6 +125,7 @@ class AttributeStage:
 
     def flush(self) -> Sequence[Message]:
         """Nothing more is seen or heard."""
+        self._voiced = END
         out = self._advance(self._heard)
         return [*out, *self._release(END)]
 
