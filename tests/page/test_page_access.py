@@ -38,9 +38,14 @@ def test_everything_can_be_done_by_keyboard(page: Page, server: FakeServer) -> N
     expect(page.get_by_role("heading", name="Your picture")).to_be_focused()
     wait_until(page, lambda: server.connected, "data channel")
     server.send(HELLO, state(0))
+    parts = page.locator("#less button")
+    for i in range(3):
+        page.keyboard.press("Tab")
+        expect(parts.nth(i)).to_be_focused()
     page.keyboard.press("Tab")
     expect(page.get_by_role("log", name="Captions")).to_be_focused()
-    page.keyboard.press("Shift+Tab")
+    for _ in range(4):
+        page.keyboard.press("Shift+Tab")
     controls = ("Stop", "Withdraw and erase", "Settings", "Limits", "Float", "Pause")
     for name in controls:
         expect(page.get_by_role("button", name=name)).to_be_focused()
