@@ -58,6 +58,8 @@ def tables(folder: Path) -> str:
         "seed": record.get("config", {}).get("seed"),
         "code": f"`{record.get('git_commit')}`",
     }
+    if "usual" in record:
+        facts["usual inputs learnt anew"] = f"`{record['usual'].get('git_commit')}`"
     if "calibrated" in record:
         sets = record["calibrated"].get("sets", [])
         facts["calibrated anew on"] = ", ".join(f"{x['name']} ({x['samples']})" for x in sets)

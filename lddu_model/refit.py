@@ -1,11 +1,11 @@
 """Fit what a checkpoint says, and what it calls usual, to the data of a training configuration.
 
-    python -m lddu_model.refit CHECKPOINT CONFIG --out DIR [--set key=value ...]
+    python -m lddu_model.refit CHECKPOINT CONFIG --out DIR [--keep-calibration] [--set K=V ...]
 
 The weights stay as they are. Which inputs are usual is learnt from the training parts of the sets
 as training shows them to the model; calibration and thresholds are fitted on their validation
-parts, as at the end of every epoch. Test data are scored once, at the end. DIR gets a whole
-checkpoint with its card.
+parts, as at the end of every epoch, or kept. Test data are scored once, at the end. DIR gets a
+whole checkpoint with its card.
 """
 
 from __future__ import annotations
@@ -25,8 +25,10 @@ from lddu_model.train import test_scores
 from lddu_model.trainer import Trainer, learn_usual
 
 
-def refit(checkpoint: Path, config: TrainConfig, out: Path) -> Path:
+def refit(checkpoint: Path, config: TrainConfig, out: Path, *, calibrate: bool = True) -> Path:
     """Write `checkpoint`, fitted to the data of `config`, into `out`; returns its model.json.
+
+    `calibrate`: calibration and thresholds as well.
 
     Raises ``ConfigError`` where the labels differ, and what reading either raises.
     """
@@ -39,11 +41,10 @@ def refit(checkpoint: Path, config: TrainConfig, out: Path) -> Path:
         )
     training = [sample for each in trainer.sets for sample in each.train]
     learn_usual(model, trainer.spec, training, trainer.augmenter, config.seed, again=True)
-    said = choose(model, trainer.views)
+    if calibrate:
+        choose(model, trainer.views)
     metrics = {
-        "validation": {
-            name: score(model, samples, said=said[name]) for name, samples in trainer.views.items()
-        },
+        "validation": {name: score(model, samples) for name, samples in trainer.views.items()},
         "test": test_scores(model, trainer.sets),
     }
     told = [
@@ -55,11 +56,10 @@ def refit(checkpoint: Path, config: TrainConfig, out: Path) -> Path:
         for each in trainer.sets
         if each.validation
     ]
-    model.record = {
-        **model.record,
-        "metrics": metrics,
-        "calibrated": {"sets": told, "git_commit": git_commit()},
-    }
+    fitted = {"sets": told, "git_commit": git_commit()}
+    model.record = {**model.record, "metrics": metrics, "usual": fitted}
+    if calibrate:
+        model.record["calibrated"] = fitted
     path = save(out, model)
     write_card(out)
     return path
@@ -74,9 +74,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("checkpoint", type=Path)
     parser.add_argument("config", type=Path, help="TOML file, see configs/train-live.toml")
     parser.add_argument("--out", type=Path, required=True, help="folder of the new checkpoint")
+    parser.add_argument("--keep-calibration", action="store_true", help="learn only what is usual")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
     chosen = parser.parse_args(arguments)
-    refit(chosen.checkpoint, read_config(chosen.config, chosen.set), chosen.out)
+    config = read_config(chosen.config, chosen.set)
+    refit(chosen.checkpoint, config, chosen.out, calibrate=not chosen.keep_calibration)
     print(f"checkpoint: {chosen.out}")
     return 0
 

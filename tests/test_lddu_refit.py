@@ -62,6 +62,11 @@ def test_weights_stay_and_the_rest_is_fitted(
     for name, tensor in before.net.state_dict().items():
         if not name.endswith(("novelty.known", "novelty.limit")):
             assert tensor.equal(new[name]), name
+    kept = tmp_path / "kept"
+    assert refit.main([*arguments[:3], str(kept), *change, "--keep-calibration"]) == 0
+    usual = lddu_model.load(kept)
+    assert (usual.calibration, usual.thresholds) == (before.calibration, before.thresholds)
+    np.testing.assert_array_equal(usual.predict(fresh).novelty, after.predict(fresh).novelty)
     assert set(after.record["metrics"]["test"]) == {"face"}
     assert "calibrated anew on" in (tmp_path / "b" / "README.md").read_text()
 
