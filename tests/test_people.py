@@ -175,7 +175,7 @@ def test_the_speaker_is_who_goes_with_the_sound_and_turns_are_followed() -> None
     said = [speakers.at(i) for i in range(80)]
     assert said[3:40] == ["x"] * 37
     assert said[52:] == ["y"] * 28
-    assert speakers.during(41, 48) == "y", "what came after counts within a segment"
+    assert speakers.during(41, 48, 48) == "y", "what came after counts within a segment"
 
 
 def test_nobody_is_named_without_evidence() -> None:
@@ -183,7 +183,7 @@ def test_nobody_is_named_without_evidence() -> None:
     for i in range(40):
         speakers.add(i, {"x": scored(0.0), "y": scored(0.05)}, speech=True)
     assert speakers.at(39) is None
-    assert speakers.during(0, 39) is None
+    assert speakers.during(0, 39, 39) is None
     unseen = Speakers()
     unseen.add(0, {}, speech=True)
     assert unseen.at(0) is None

@@ -18,7 +18,7 @@ from stream.room import Rooms
 from stream.tickets import new_ticket, sign
 from tests.serving import calling, serving
 from tests.test_access import KEY, TOKEN, access, bearer
-from tests.webrtc_peers import Beeps, Flashes, until
+from tests.webrtc_peers import Beeps, Flashes, accept, new_sender, offer_of, until
 
 
 @pytest.mark.parametrize("source", ["camera", "tab"])
@@ -115,3 +115,30 @@ def test_an_empty_room_is_forgotten() -> None:
         assert not rooms._readers and not rooms._calls
 
     asyncio.run(run())
+
+
+@pytest.mark.parametrize("people", ["one", "many"])
+def test_published_media_may_show_many_people(people: str) -> None:
+    token = "a-token-of-sixteen-or-more"
+    whip = {"token": token, "consent": {"face": True}, "people": people}
+
+    async def run() -> dict[str, Any]:
+        sender = new_sender()
+        sender.addTrack(Flashes(time.monotonic()))
+        offer = await offer_of(sender)
+        try:
+            async with serving(whip=whip) as url, ClientSession(url, headers=bearer(token)) as http:
+                sdp = {"Content-Type": "application/sdp"}
+                async with http.post("/whip", data=offer, headers=sdp) as response:
+                    assert response.status == 201
+                    name = response.headers["Location"].rsplit("/", 1)[-1]
+                    await accept(sender, await response.text())
+                await until(lambda: sender.connectionState == "connected")
+                async with http.ws_connect(f"/api/sessions/{name}/events") as socket:
+                    told: dict[str, Any] = json.loads(await socket.receive_str(timeout=20))
+                return told
+        finally:
+            await sender.close()
+
+    hello = asyncio.run(run())
+    assert (hello["source"], hello["many"]) == ("whip", people == "many")

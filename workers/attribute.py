@@ -32,6 +32,9 @@ SHORTEST_S = 1.0
 """Less of a mouth is not compared."""
 SPOKEN = 0.5
 """Share of a block's 20 ms frames with speech from which somebody speaks in it."""
+AHEAD_S = 1.0
+"""What follows so soon also counts for who said a segment, which waits for it: in grids of 4 clips
+with the sound of one .92 instead of .88 of the time goes to the right person."""
 OVERLAP_S = 0.3
 """Of a segment in which several speak, from which it is told to be one of several."""
 _RATE = 50
@@ -86,6 +89,7 @@ class AttributeStage:
         self._late = -math.inf
         """What lies before this waits no longer."""
         self._heard = -math.inf if sound else END
+        self._faces_come = faces
         self._seen = -math.inf if faces else END
         self._sound_over = not sound
         self._next: int | None = None
@@ -241,8 +245,15 @@ class AttributeStage:
         return out
 
     def _whole(self, item: Message) -> float:
-        """The end of the last block that lies before the end of `item`."""
-        end = item.t1 if isinstance(item, AcousticFrames | TranscriptSegment) else item.t  # type: ignore[union-attr]
+        """The end of the last block that lies before the end of what `item` waits for."""
+        match item:
+            case TranscriptSegment():
+                end = item.t1 + (AHEAD_S if self._faces_come else 0.0)
+            case AcousticFrames():
+                end = item.t1
+            case _:
+                assert isinstance(item, FaceFrame | Presence | Progress)
+                end = item.t
         if end == END:  # of the sound, which is all here by then
             end = self._heard
         return end if math.isinf(end) else math.floor(end / BLOCK_S + 1e-9) * BLOCK_S
@@ -278,7 +289,11 @@ class AttributeStage:
         steps = max(1, round((segment.t1 - segment.t0) / STEP_S))
         several = self._several(segment.t0, segment.t1, steps)
         overlap = bool(several.sum() * STEP_S >= OVERLAP_S)
-        name = None if several.mean() > 0.5 else self._speakers.during(first, last)
+        name = (
+            None
+            if several.mean() > 0.5
+            else self._speakers.during(first, last, last + round(AHEAD_S / BLOCK_S))
+        )
         if name is None:
             return replace(segment, known=False, overlap=overlap)
         return replace(segment, person=name, overlap=overlap)

@@ -90,12 +90,14 @@ class Speakers:
         block = next((each for each in reversed(self._blocks) if each.index <= index), None)
         return None if block is None else _named(_by_person(block.people, block.filtered))
 
-    def during(self, first: int, last: int) -> str | None:
-        """Who speaks in the blocks from `first` to `last`, by all of these; None: nobody knows."""
-        inside = [each for each in self._blocks if first <= each.index <= last]
+    def during(self, first: int, last: int, until: int) -> str | None:
+        """Who speaks in the blocks from `first` to `last`, by those up to `until`; None: nobody
+        knows.
+        """
+        inside = [each for each in self._blocks if first <= each.index <= until]
         total: dict[str | None, float] = {}
         for block, smooth in zip(inside, _both_ways(inside), strict=True):
-            if block.speech:
+            if block.speech and block.index <= last:
                 for name, p in _by_person(block.people, smooth).items():
                     total[name] = total.get(name, 0.0) + p
         whole = sum(total.values())
