@@ -43,14 +43,12 @@ class HmmConfig(Section):
     on: Seconds = 24.0
     off: Seconds = 8.0
     level_variance: NotNegative = 1.0
-    temper: Positive = 0.35
-    """Weight of a window: those that follow share most of it. Chosen, like this filter, on two
-    streams made of the clips of the checkpoint's validation speakers: more F1 than the Kalman
-    filters tried and than an average of 1 s. An untuned One-Euro filter had more still (.56 and .70
-    against .53 and .66) at about as many switches, so nothing there shows that this is best."""
-
-    shared: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
-    """Correlation of the noise of windows that overlap all but completely."""
+    temper: Positive = 1.0
+    """Weight of a window."""
+    shared: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.6
+    """Correlation of the noise of windows that overlap all but completely. This and the weight were
+    chosen on streams of the clips of the checkpoint's validation speakers, with bursts of noise
+    (``benchmarks.temporal_clips``): few, so nothing there shows that they are best."""
 
 
 class EmaConfig(Section):
