@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lddu_model import Prediction, Sample
-from stream.graph import Flow, GraphConfig
+from stream.graph import Flow, GraphConfig, Many
 from workers.align import AlignConfig
 from workers.face import FEATURE_NAMES, MEASURED, FoundFace
 from workers.infer import InferenceEngine, Predict
@@ -175,7 +175,9 @@ def engines(runs: SlowRuns) -> Engines:
     return Engines(InferenceEngine(Model(), runs.predict))
 
 
-def config(flow: Flow, expected: frozenset[Modality] = ALL) -> GraphConfig:
+def config(
+    flow: Flow, expected: frozenset[Modality] = ALL, many: Many | None = None
+) -> GraphConfig:
     return GraphConfig(
         plan=WindowPlan.sliding(3.0, 0.25),
         expected=expected,
@@ -187,4 +189,5 @@ def config(flow: Flow, expected: frozenset[Modality] = ALL) -> GraphConfig:
         ),
         smooth=SmoothConfig((0.5,) * 6, expected),
         flow=flow,
+        many=many,
     )

@@ -8,13 +8,14 @@ import itertools
 import random
 import tracemalloc
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stream.graph import BOXES, MANY_EDGES, Flow, Graph, build
+from stream.graph import BOXES, MANY_EDGES, Flow, Graph, Many, build
 from tests import synthetic
 from tests.synthetic import SlowRuns
 from tests.virtual_time import run
@@ -25,6 +26,7 @@ from workers.messages import (
     FaceFrame,
     Message,
     Modality,
+    Presence,
     TranscriptSegment,
     VideoFrame,
 )
@@ -75,10 +77,11 @@ def process(
     costs: dict[str, float] | None = None,
     expected: frozenset[Modality] = synthetic.ALL,
     check: Callable[[Graph], None] = lambda graph: None,
+    many: Many | None = None,
 ) -> tuple[list[AlignedWindow], list[Message], Graph]:
     async def main() -> tuple[list[AlignedWindow], list[Message], Graph]:
         runs = SlowRuns(costs or {})
-        graph = build("p1", synthetic.config(flow, expected), synthetic.engines(runs), runs)
+        graph = build("p1", synthetic.config(flow, expected, many), synthetic.engines(runs), runs)
         tap, out = Tap(graph), list[Message]()
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(graph.run())
@@ -137,6 +140,30 @@ def test_live_equals_replay_wherever_a_window_is_complete(largest: int, seed: in
     complete = [window for window in live if window.complete]
     assert {window.index for window in complete} == set(expected)
     assert all(same(window, expected[window.index]) for window in complete)
+
+
+@settings(max_examples=5, deadline=None)
+@given(st.integers(160, 5000), st.integers(0, 1000))
+def test_live_equals_replay_for_each_of_many_people(largest: int, seed: int) -> None:
+    sizes = random.Random(seed)
+    pictures = [
+        replace(frame, image=np.kron(frame.image, np.ones((16, 16, 1), np.uint8)))
+        for frame in synthetic.frames(8.0, 10.0)
+    ]
+    pieces = synthetic.chunks(synthetic.sound(8.0), lambda: sizes.randint(160, largest))
+    items: list[AudioChunk | VideoFrame] = [*pieces, *pictures]
+    items.sort(key=synthetic.end_of)
+    replayed, told, graph = process(items, Flow.LOSSLESS, many=Many())
+    check_accounts(graph)
+    assert [item.present for item in told if isinstance(item, Presence)] == [True]
+    assert {window.person for window in replayed} == {"p1.1"}
+    assert all(window.complete for window in replayed) and len(replayed) >= 18
+    live, _, graph = process(items, Flow.LIVE, LIVE_COSTS, many=Many())
+    check_accounts(graph)
+    newest = {window.index: window for window in live if window.complete}
+    of_index = {window.index: window for window in replayed}
+    assert len(newest) >= 0.8 * len(replayed)
+    assert all(same(window, of_index[index]) for index, window in newest.items())
 
 
 @pytest.mark.parametrize("expected", [{"face"}, {"voice"}, {"words"}, {"voice", "face"}])
