@@ -75,7 +75,7 @@ export default {
     self: "Ihr Bild",
     camera: "Ihre Kamera, gespiegelt",
     noCamera: "Kamera nicht in Gebrauch",
-    without: { face: "Gesicht nicht mehr verwenden", voice: "Stimme nicht mehr verwenden", words: "Worte nicht mehr verwenden" },
+    without: { face: "Ohne mein Gesicht", voice: "Ohne meine Stimme", words: "Ohne meine Worte" },
     estimates: "Wonach es aussieht",
     table: "Schätzung je Emotion, mit dem Bereich ihrer Unsicherheit",
     looksLike: "Sieht aus nach",
