@@ -81,11 +81,13 @@ class GateConfig(Section):
     """When a label is not sure, and for what reason; see ``workers.gate``."""
 
     min_margin: NotNegative = 0.75
-    """Standard deviations between mean and threshold below which a label is not sure."""
+    """Standard deviations between mean and threshold below which a label is not sure: of single
+    windows that leaves four decisions of five (``benchmarks.gate_fit``)."""
     margin_hysteresis: NotNegative = 0.25
     """So much more for a label that was not sure."""
     conflict: Positive = 1.0
-    """Standard deviations to each side; intervals of two modalities that do not meet conflict."""
+    """Standard deviations to each side; intervals of two modalities that do not meet conflict. What
+    is best depends on how often people contradict themselves (``benchmarks.gate_fit``)."""
     min_face: Fraction = 0.3
     """Share of face steps below which the reason is no_face."""
     min_speech: Fraction = 0.1
