@@ -84,7 +84,7 @@ class Box:
 BOXES: Mapping[str, Box] = {
     "vad": Box(500, Policy.DROP_OLDEST, 5.0),
     "face": Box(5, Policy.DROP_OLDEST, 1.0),
-    "voice": Box(500, Policy.DROP_OLDEST, 5.0),
+    "voice": Box(500, Policy.DROP_OLDEST, 3.0),
     "transcribe": Box(8, Policy.DROP_OLDEST, 8.0),
     "text": Box(16, Policy.BLOCK),
     "attribute": Box(64, Policy.BLOCK),

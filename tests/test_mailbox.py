@@ -71,6 +71,25 @@ def test_what_waited_too_long_is_dropped_but_for_progress() -> None:
     run(main())
 
 
+def test_a_slow_reader_gets_what_is_fresh_again() -> None:
+    async def main() -> None:
+        box: Mailbox[Message] = Mailbox("box", 500, Policy.DROP_OLDEST, max_age=2.0)
+        waited = []
+        for t in range(400):  # ten items a second, of which two can be read
+            box.put_nowait(frame(t))
+            await asyncio.sleep(0.1)
+            if t % 5 == 4:
+                item = await box.get()
+                while isinstance(item, Gap):
+                    item = await box.get()
+                assert isinstance(item, VideoFrame)
+                waited.append(t + 1 - item.t)
+        assert max(waited) <= 20 and sum(age <= 10 for age in waited) > len(waited) / 4
+        assert balanced(box) and box.account.dropped["too_old"] > 200
+
+    run(main())
+
+
 def test_dropped_items_leave_one_gap_in_front_of_what_follows() -> None:
     async def main() -> None:
         box: Mailbox[Message] = Mailbox("box", 2, Policy.DROP_OLDEST)

@@ -14,6 +14,10 @@ from workers.messages import Gap, Message, Progress, lost, merge_gaps, size
 Item = TypeVar("Item", bound=Message)
 
 
+FRESH = 0.25
+"""Of the age at which items are too old: what is left when some were is younger than this."""
+
+
 class Policy(Enum):
     """What a full mailbox does with one more item."""
 
@@ -166,9 +170,14 @@ class Mailbox(Generic[Item]):
         self._readable.set()
 
     def _expire(self) -> None:
-        """Progress stays: it speaks of what is newer."""
-        while self.age > self._max_age and not isinstance(self._items[0], Progress | Gap):
-            self._drop("too_old")
+        """Drop what is too old, and with it what is nearly so: a reader that only just keeps up
+        would be late for ever. Progress stays, for it speaks of what is newer.
+        """
+        if self.age <= self._max_age:
+            return
+        reason = "too_old" if self.because == "queue_full" else self.because
+        while self.age > FRESH * self._max_age and not isinstance(self._items[0], Progress | Gap):
+            self._drop(reason)
 
     def _drop(self, reason: str) -> None:
         self._since.popleft()
