@@ -155,7 +155,7 @@ def _remote(config: StreamConfig) -> dict[str, Any]:
             weights_of(config, config.analysis.asr_model), **settings_of_words(config)
         ),
         "voice": lambda: RemoteVoice(
-            weights_of(config, "whisper-tiny.en"), device=device.asr, threads=threads
+            weights_of(config, "whisper-tiny.en"), spare=True, device=device.asr, threads=threads
         ),
         "text": lambda: RemoteText(weights_of(config, "minilm"), threads=threads),
         "face": lambda: face_engine(config),

@@ -80,4 +80,5 @@ class LazyExtractors:
 
 def face_engine(config: StreamConfig) -> FaceEngine:
     """Always a process of its own. Raises ``ModelError``, ``FaceError``."""
-    return FaceEngine(weights_of(config, "face_landmarker"), num_faces=config.analysis.faces)
+    path, faces = weights_of(config, "face_landmarker"), config.analysis.faces
+    return FaceEngine(path, num_faces=faces, spare=config.processes)

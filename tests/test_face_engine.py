@@ -86,6 +86,23 @@ def test_hang(model: Path) -> None:
         assert engine.restarts == 1
 
 
+def test_a_spare_takes_its_place(model: Path) -> None:
+    with FaceEngine(model, spare=True) as engine:
+        engine.detect(face())
+        for _ in range(2):
+            spare = engine._line._spare
+            assert spare is not None
+            waiting = spare.result(30).pid  # it is ready
+            assert engine.pid is not None and waiting != engine.pid
+            os.kill(engine.pid, signal.SIGKILL)
+            with pytest.raises(FaceProcessDied):
+                engine.detect(face())
+            assert len(engine.detect(face())) == 1
+            assert engine.pid == waiting
+        assert engine.restarts == 2
+    assert psutil.Process().children() == []
+
+
 def test_failing_restarts_wait_longer_and_longer(model: Path, tmp_path: Path) -> None:
     copy = tmp_path / "face_landmarker.task"
     copy.write_bytes(model.read_bytes())

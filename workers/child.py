@@ -14,6 +14,7 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import IO, Any
 
 from workers import wire
@@ -137,10 +138,13 @@ class Child:
 class Line:
     """The line in which callers wait for a child, which is started again when it has died.
 
-    For one caller at a time. `start` gives a child that is ready; it raises ``WorkerError``.
+    For one caller at a time. `start` gives a child that is ready; it raises ``WorkerError``. With
+    `spare` another one waits to take the place of one that dies.
     """
 
-    def __init__(self, start: Callable[[], Child], max_backoff: float) -> None:
+    def __init__(
+        self, start: Callable[[], Child], max_backoff: float, *, spare: bool = False
+    ) -> None:
         self.restarts = 0
         """How often the process was started again."""
         self._start = start
@@ -149,6 +153,8 @@ class Line:
         self._closing = threading.Event()
         self._lock = threading.Lock()
         self._child: Child | None = start()
+        self._spares = ThreadPoolExecutor(1, thread_name_prefix="spare") if spare else None
+        self._spare: Future[Child] | None = self._prepare()
 
     @property
     def pid(self) -> int | None:
@@ -182,7 +188,12 @@ class Line:
     def close(self) -> None:
         """End the process; nobody may be asking. May be called again."""
         self.stop()
+        if self._spares is not None:
+            self._spares.shutdown()
         with self._lock:
+            if self._spare is not None and self._spare.exception() is None:
+                self._spare.result().close()
+            self._spare = None
             if self._child is not None:
                 self._child.close()
                 self._child = None
@@ -193,11 +204,19 @@ class Line:
             raise Closed("the engine is closed", hint="make a new one")
         self.restarts += 1
         try:
-            self._child = self._start()
+            self._child = self._start() if self._spare is None else self._spare.result()
         except WorkerError:
             self._deaths += 1
             raise
+        finally:
+            self._spare = self._prepare()
         return self._child
+
+    def _prepare(self) -> Future[Child] | None:
+        """Start a spare, which may take its time."""
+        if self._spares is None or self.closing:
+            return None
+        return self._spares.submit(self._start)
 
 
 class Closed(WorkerError):

@@ -63,14 +63,18 @@ class FaceEngine:
         min_confidence: float = 0.5,
         timeout: float = 5.0,
         max_backoff: float = 5.0,
+        spare: bool = False,
     ) -> None:
-        """`timeout` and `max_backoff` (longest wait before a restart) are in seconds."""
+        """`spare`: another process waits to take the place of one that dies.
+
+        `timeout` and `max_backoff` (longest wait before a restart) are in seconds.
+        """
         if num_faces < 1:
             raise ValueError(f"num_faces must be at least 1, got {num_faces}")
         self._model = model
         self._arguments = [str(model), str(num_faces), str(min_confidence)]
         self._timeout = timeout
-        self._line = Line(self._start, max_backoff)
+        self._line = Line(self._start, max_backoff, spare=spare)
         # one thread asks: its queue is the line in which calls wait
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="faces")
 

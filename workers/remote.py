@@ -48,14 +48,17 @@ class Remote:
         *,
         timeout: float = TIMEOUT_S,
         again: bool = False,
+        spare: bool = False,
     ) -> None:
-        """`again`: what was asked for when the process died is asked for once more."""
+        """`again`: what was asked for when the process died is asked for once more; `spare`:
+        another process waits to take its place.
+        """
         self._built = Built(engine, settings)
         self._timeout = timeout
         self._again = again
         self._turn = threading.Lock()
         self.facts: Mapping[str, Any] = {}
-        self._line = Line(self._start, MAX_BACKOFF_S)
+        self._line = Line(self._start, MAX_BACKOFF_S, spare=spare)
 
     @property
     def restarts(self) -> int:
@@ -114,8 +117,8 @@ class RemoteTranscriber(Remote):
 class RemoteVoice(Remote):
     """``workers.whisper.VoiceEncoder`` in a process of its own."""
 
-    def __init__(self, path: Path, **settings: Any) -> None:
-        super().__init__("voice", {"path": path, **settings})
+    def __init__(self, path: Path, *, spare: bool = False, **settings: Any) -> None:
+        super().__init__("voice", {"path": path, **settings}, spare=spare)
 
     def encode(self, samples: Float32) -> Float32:
         states: Float32 = self._ask(samples)

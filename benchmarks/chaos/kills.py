@@ -91,7 +91,8 @@ async def killing(clip: Clip, worker: str, options: argparse.Namespace) -> Resul
 
 
 def worker_process(pid: int, worker: str) -> psutil.Process:
-    for process in group(pid)[1:]:
+    # the one in use is older than its spare
+    for process in sorted(group(pid)[1:], key=lambda each: each.create_time()):
         try:
             line = process.cmdline()
         except psutil.Error:  # it was killed, and nobody has asked it for anything since
