@@ -34,7 +34,7 @@ SPOKEN = 0.5
 """Share of a block's 20 ms frames with speech from which somebody speaks in it."""
 AHEAD_S = 1.0
 """What follows so soon also counts for who said a segment, which waits for it: in grids of 4 clips
-with the sound of one .92 instead of .88 of the time goes to the right person."""
+with the sound of one .85 instead of .80 of the time goes to the right person."""
 OVERLAP_S = 0.3
 """Of a segment in which several speak, from which it is told to be one of several."""
 _RATE = 50
