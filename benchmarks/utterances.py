@@ -41,6 +41,7 @@ from stream.spec import live_spec
 from workers.messages import MODALITIES, SAMPLE_RATE, Float32, Modality
 
 RESULTS = Path(__file__).resolve().parent / "results" / "utterances.json"
+PARTS = ("words", "voice", "segments")
 EVERY = 4
 """Of the comments, so many make one that is scored."""
 PAUSE_S = 1.0
@@ -173,6 +174,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Utterances against windows of the same clips.")
     parser.add_argument("--data", type=Path, default=Path("../shared"), metavar="FOLDER")
     parser.add_argument("--checkpoint", type=Path, default=SHIPPED_CHECKPOINT)
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS, help="parts of it")
     parser.add_argument("--out", type=Path, default=RESULTS)
     options = parser.parse_args()
     lddu_model.use_threads(1)
@@ -181,11 +183,12 @@ def main() -> None:
     speakers = next(x for x in read_config(TRAINING).data if x.name == "emodb").validation_groups
     extractors = LazyExtractors(config)
     try:
-        found = {
-            "words": texts(options.data, extractors),
-            "voice": voices(options.data, speakers, extractors),
-            "words, voice and face": segments(options.data, extractors),
+        made = {
+            "words": lambda: texts(options.data, extractors),
+            "voice": lambda: voices(options.data, speakers, extractors),
+            "segments": lambda: segments(options.data, extractors),
         }
+        found = {part: made[part]() for part in options.only}
     finally:
         extractors.close()
     told = {
