@@ -221,6 +221,7 @@ def test_what_consent_excludes_is_not_even_decoded(tmp_path: Path) -> None:
         "record": False,
         "media": False,
         "group": False,
+        "room": False,
     }
     assert not of_type(records, "transcript") and not of_type(records, "face")
     assert done.tally.windows == 2
