@@ -7,7 +7,8 @@ import { wallClock } from "./stats.js";
 
 const KEPT = 8; // fewer than the worker has
 const MOST_DELAY_S = 0.25;
-const SLOWLY = 0.05;
+const UP = 0.3; // steps towards a longer and a shorter delay: about six of seven outlines come in time
+const DOWN = 0.05;
 
 export class Frames {
   /**
@@ -42,8 +43,7 @@ export class Frames {
   /** An outline came `seconds` after its picture was captured. */
   late(seconds) {
     const goal = Math.min(MOST_DELAY_S, Math.max(0, seconds));
-    // up at once (an outline must not come too late), down slowly (the picture must not jump)
-    this.delay = goal > this.delay ? goal : this.delay + SLOWLY * (goal - this.delay);
+    this.delay += (goal > this.delay ? UP : DOWN) * (goal - this.delay);
     this.timed = true;
   }
 
