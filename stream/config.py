@@ -78,8 +78,9 @@ class AnalysisConfig(Section):
 class ManyConfig(Section):
     """A picture with many people: a shared tab, a recorded meeting."""
 
-    at_once: Annotated[int, Field(ge=1, le=8)] = 4
-    """Faces that are looked at in each picture; with more people each waits for its turn."""
+    at_once: Annotated[int, Field(ge=1, le=8)] = 8
+    """Faces that are looked at in each picture; with more people each waits for its turn. Fewer
+    cost less, and mouths that are seen less often tell less about who speaks."""
     max_width: Annotated[int, Field(ge=320, le=1920)] = 1280
     """Of the picture, instead of ``analysis.max_width``."""
 

@@ -132,7 +132,7 @@ class InlineRuns:
 class Many:
     """How a picture with many people is looked at."""
 
-    at_once: int = 4
+    at_once: int = 8
     """Faces per picture."""
 
 

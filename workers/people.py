@@ -55,7 +55,7 @@ class PeopleStage:
 
     name = "face"
 
-    def __init__(self, person: str, engine: WatchesPeople, at_once: int = 4) -> None:
+    def __init__(self, person: str, engine: WatchesPeople, at_once: int = 8) -> None:
         if at_once < 1:
             raise ValueError(f"at_once must be at least 1, got {at_once}")
         self.person = person
