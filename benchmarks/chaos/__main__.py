@@ -30,7 +30,10 @@ FAULTS = {
 """Name of the module -> what it does."""
 
 
-NOT_SETTINGS = ("fault", "anew", "without_words", "targets", "minutes", "inputs")
+NOT_SETTINGS = (
+    *("fault", "anew", "without_words"),
+    *("scenes", "codecs", "kinds", "targets", "minutes", "inputs"),
+)
 """Arguments that change no result that is known."""
 
 

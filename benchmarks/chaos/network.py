@@ -6,7 +6,8 @@ share of the sound sent meanwhile that was neither received nor recovered from a
 concealed is lost), ``network`` the share of packets that the relay lost. Latency is from sending
 to arrival behind the decoder, ``added`` that beyond the median of the first 5 s; ``settled_s`` are
 the seconds from the end of the faults until it is less than 20 ms above that median again. ``wer``
-is the word error rate of what is transcribed against the run without faults, of the same receiver.
+is the word error rate of what is transcribed against the run without faults, of the same receiver;
+at ``clean`` that of the same sound 10 ms later, below which nothing can be told apart.
 
 What must hold: lost <= loss + 1 point at 1 and 5 %; added latency (95th percentile) <= 120 ms and
 settled within 10 s everywhere.
@@ -38,6 +39,9 @@ from workers.whisper import Transcriber
 
 LEAD_S, TAIL_S = 5.0, 12.0
 SOUND = JOURNALS / "network"
+
+SHIFT = 160
+"""Samples by which undisturbed sound is shifted, to see how much that alone changes the words."""
 
 
 STILL = Link()
@@ -181,7 +185,16 @@ def understood(scenes: list[str], journal: Journal) -> dict[str, dict[str, float
         texts[name] = journal.do(f"words {name}", hear)
     if "clean" not in texts:
         return {}
+
+    def shifted() -> Result:
+        sounds = np.load(SOUND / "clean.npz")
+        return {
+            who: listen(sounds[who][SHIFT:], transcriber, VadConfig(), []).text
+            for who in ("ours", "plain")
+        }
+
+    floor = journal.do("words shifted", shifted)
     return {
         name: {who: round(jiwer.wer(texts["clean"][who], text), 4) for who, text in heard.items()}
-        for name, heard in texts.items()
+        for name, heard in {**texts, "clean": floor}.items()
     }
