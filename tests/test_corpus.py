@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import argparse
 import importlib
 from pathlib import Path
 from typing import cast
 
 import pytest
 
+from benchmarks.chaos import fuzz
 from benchmarks.chaos.fuzzing import Count
 from benchmarks.chaos.targets import TARGETS, Target
 
@@ -21,6 +23,17 @@ def test_nothing_that_was_found_fails_again(name: str) -> None:
     with target.opened() as feed:
         for data in [*target.SEEDS, *(path.read_bytes() for path in found)]:
             feed(data)
+
+
+@pytest.mark.parametrize(
+    ("words", "named"), [([], []), (["offers", "configs"], ["offers", "configs"])]
+)
+def test_targets_on_the_command_line(words: list[str], named: list[str]) -> None:
+    parser = argparse.ArgumentParser()
+    fuzz.add_arguments(parser)
+    assert parser.parse_args(words).targets == named
+    with pytest.raises(SystemExit):
+        parser.parse_args(["nonsense"])
 
 
 def test_a_target_that_fails_is_noticed(

@@ -19,15 +19,24 @@ WORK = JOURNALS / "fuzz"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("targets", nargs="*", choices=[*TARGETS, []], default=list(TARGETS))
+    parser.add_argument(
+        "targets", nargs="*", type=target, metavar="TARGET", help=f"of {', '.join(TARGETS)}"
+    )
     parser.add_argument("--minutes", type=float, default=10.0)
     parser.add_argument("--inputs", type=int, default=1_000_000)
     parser.add_argument("--seed", type=int, default=1)
 
 
+def target(name: str) -> str:
+    """The name of a target, for the command line."""
+    if name not in TARGETS:
+        raise argparse.ArgumentTypeError(f"'{name}' is none of {', '.join(TARGETS)}")
+    return name
+
+
 def run(options: argparse.Namespace, journal: Journal) -> Result:
     figures = {}
-    for name in options.targets:
+    for name in options.targets or TARGETS:
         key = f"{name} {options.minutes:g} {options.inputs} {options.seed}"
         figures[name] = journal.do(key, lambda name=name: fuzz(name, options))  # type: ignore[misc]
         print(name, figures[name], flush=True)
