@@ -53,7 +53,8 @@ def card_html(card: str, *, links: bool = True) -> str:
     markdown = MarkdownIt("commonmark", {"html": False}).enable("table")
     if not links:
         markdown.disable(["image", "link", "autolink"])
-    return str(markdown.render(re.sub(r"<!--.*?-->", "", card, flags=re.DOTALL)))
+    shown = str(markdown.render(re.sub(r"<!--.*?-->", "", card, flags=re.DOTALL)))
+    return shown.replace("<pre>", '<pre tabindex="0">')  # where it scrolls, also by keyboard
 
 
 def card_page(card: str) -> str:

@@ -17,6 +17,8 @@ CARD = """# Model card: x
 <!-- a comment -->
 ## Input
 
+    a command
+
 | a | b |
 | --- | --- |
 | 1 | <b>2</b> |
@@ -36,6 +38,7 @@ def test_html_in_a_card_is_text() -> None:
     assert "<title>Model card: x</title>" in page and "<h1>Model card: x</h1>" in page
     assert "<td>&lt;b&gt;2&lt;/b&gt;</td>" in page
     assert "&lt;script&gt;" in page and "<script" not in page
+    assert '<pre tabindex="0"><code>a command' in page
     assert 'href="javascript' not in page and "comment" not in page
 
 
