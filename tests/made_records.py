@@ -39,6 +39,7 @@ def made_records(
         "hop_s": HOP,
         "source": "file",
         "many": len(people) > 1 if many is None else many,
+        "modalities": ["words", "voice", "face"],
     }
     yield _state(people[0], 0.0, -1, np.zeros(0), np.zeros(0), np.zeros(0), ["warming_up"])
     count = max(0, int((seconds - WINDOW) / HOP) + 1)

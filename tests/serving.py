@@ -32,6 +32,7 @@ AGREED = {
     "record": False,
     "media": False,
     "group": False,
+    "room": False,
 }
 
 
