@@ -250,6 +250,7 @@ def run_in(words: list[str], tmp_path: Path) -> str:
     return done.stdout
 
 
+@pytest.mark.long
 def test_two_processes_train_one_model(sets: dict[str, Path], tmp_path: Path) -> None:
     config = quick(tmp_path / "toy.toml", sets, epochs=16)
     torchrun = ["torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m"]

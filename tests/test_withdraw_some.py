@@ -65,7 +65,14 @@ async def a_call_without(folder: Path, *modalities: str) -> dict[str, Any]:
             }
 
 
-@pytest.mark.parametrize("gone", ["face", "voice", "words"])
+@pytest.mark.parametrize(
+    "gone",
+    [
+        "voice",
+        pytest.param("face", marks=pytest.mark.long),
+        pytest.param("words", marks=pytest.mark.long),
+    ],
+)
 def test_the_call_goes_on_without(gone: str, tmp_path: Path) -> None:
     found = asyncio.run(a_call_without(tmp_path, gone))
     receipt, after = found["receipt"], found["after"]
