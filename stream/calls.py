@@ -116,6 +116,8 @@ class Calls:
             call.hang_up("server stopped")
         if self.rooms is not None:
             self.rooms.close()
+        if self._groups is not None:
+            self._groups.close()
         if self._tasks:
             await asyncio.wait(self._tasks)
 

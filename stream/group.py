@@ -15,8 +15,8 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
-from stream.call import MAX_READERS, BusyError
 from stream.records import SCHEMA, GroupHelloRecord, GroupRecord, Level, Record
+from stream.room import reading
 from stream.sections import GroupConfig
 from stream.subscription import Subscription
 
@@ -110,20 +110,11 @@ class Groups:
     @contextmanager
     def read(self, room: str) -> Iterator[Subscription]:
         """The records of a room from now on. Raises ``BusyError``."""
-        readers = self._readers[room]
-        if len(readers) >= MAX_READERS:
-            raise BusyError(
-                f"this room has {MAX_READERS} readers already", hint="close one of them"
-            )
-        subscription = Subscription()
-        subscription.put(self._hello(room))
-        readers.append(subscription)
         try:
-            yield subscription
+            with reading(self._readers[room], [self._hello(room)]) as subscription:
+                yield subscription
         finally:
-            subscription.abandon()
-            readers.remove(subscription)
-            if not readers:
+            if not self._readers[room]:
                 del self._readers[room]
 
     def close(self) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 from stream.call import MAX_READERS, BusyError
@@ -34,6 +34,22 @@ class Shown:
                 reader.put(record)
 
 
+@contextmanager
+def reading(readers: list[Subscription], first: Iterable[Record]) -> Iterator[Subscription]:
+    """One more of a room's `readers`, who gets `first` at once. Raises ``BusyError``."""
+    if len(readers) >= MAX_READERS:
+        raise BusyError(f"this room has {MAX_READERS} readers already", hint="close one of them")
+    subscription = Subscription()
+    for record in first:
+        subscription.put(record)
+    readers.append(subscription)
+    try:
+        yield subscription
+    finally:
+        subscription.abandon()
+        readers.remove(subscription)
+
+
 class Rooms:
     """The records of all rooms. A reader gets the ``hello`` of a call before all else of it."""
 
@@ -55,22 +71,16 @@ class Rooms:
     @contextmanager
     def read(self, room: str) -> Iterator[Subscription]:
         """Records of everybody in `room` from now on. Raises ``BusyError``."""
-        readers = self._readers[room]
-        if len(readers) >= MAX_READERS:
-            raise BusyError(
-                f"this room has {MAX_READERS} readers already", hint="close one of them"
-            )
-        subscription = Subscription()
-        for call in self._calls[room]:
-            for record in (call.hello, *call.there.values()):
-                if record is not None:
-                    subscription.put(record)
-        readers.append(subscription)
+        told = [
+            record
+            for call in self._calls[room]
+            for record in (call.hello, *call.there.values())
+            if record is not None
+        ]
         try:
-            yield subscription
+            with reading(self._readers[room], told) as subscription:
+                yield subscription
         finally:
-            subscription.abandon()
-            readers.remove(subscription)
             self._forget(room)
 
     def close(self) -> None:
