@@ -82,14 +82,47 @@ def untrained(folder: Path) -> Path:
     return checkpoint.save(folder, lddu_model.create("default", live_spec(ReplayConfig()), LABELS))
 
 
+LAP = 64.0
+"""Seconds that are encoded; longer recordings repeat them. A whole number of packets of AAC."""
+
+
 def repeat(clip: Path, target: Path, seconds: float) -> None:
     """Write `target`: `clip` over and over, on grey where it does not fill the picture."""
+    if seconds <= LAP:
+        encode(clip, target, seconds)
+        return
+    lap = target.with_name("lap.mp4")
+    encode(clip, lap, LAP)
+    with av.open(str(target), "w") as container:
+        for k in range(round(seconds / LAP)):
+            append(container, lap, k)
+    lap.unlink()
+
+
+def append(container: OutputContainer, lap: Path, k: int) -> None:
+    """The packets of `lap` as its `k`-th repetition, without encoding them again."""
+    with av.open(str(lap)) as source:
+        if not container.streams:
+            for stream in source.streams:
+                container.add_stream_from_template(stream)
+        for packet in source.demux():
+            if packet.pts is None or packet.dts is None:
+                continue
+            if not 0 <= packet.pts * packet.time_base < LAP:  # what the encoder puts before
+                continue
+            offset = int(k * LAP / packet.time_base)
+            packet.pts, packet.dts = packet.pts + offset, packet.dts + offset
+            packet.stream = container.streams[packet.stream.index]
+            container.mux(packet)
+
+
+def encode(clip: Path, target: Path, seconds: float) -> None:
     pictures, wave = decode(clip)
     length = len(wave) / RATE
     with av.open(str(target), "w") as container:
         video = container.add_stream("libx264", rate=FPS)
         video.width, video.height, video.pix_fmt = WIDTH, HEIGHT, "yuv420p"
-        video.codec_context.options = {"preset": "veryfast"}
+        video.codec_context.options = {"preset": "veryfast", "bf": "0"}
         audio = container.add_stream("aac", rate=RATE)
         audio.codec_context.layout = "mono"
         for k in range(int(seconds * FPS)):
