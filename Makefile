@@ -30,7 +30,7 @@ serve:
 
 test:
 	@scripts/setup.sh packages-dev libraries weights browser
-	@$(PY) -m pytest $(ARGS)
+	@scripts/test.sh $(ARGS)
 
 test-long:
 	@scripts/setup.sh packages-dev libraries weights browser

@@ -22,6 +22,7 @@ from workers.infer import InferenceEngine, Model, Predict
 from workers.messages import Message
 from workers.remote import Remote, RemoteModel, RemoteText, RemoteTranscriber, RemoteVoice
 from workers.text import EncodesText
+from workers.threads import limit_here
 from workers.transcribe import Hears
 from workers.voice import Encodes
 from workers.worker import Run, inline
@@ -90,6 +91,7 @@ class Engines:
 
         Raises ``ModelError``, ``WorkerError`` or a checkpoint error.
         """
+        limit_here()
         parts = _remote(config) if config.processes else _here(config)
         threads = Threads()
         model: ServedModel = parts["model"]

@@ -33,6 +33,7 @@ from stream.samples import Maker, after_others, misheard
 from stream.spec import LABELS, live_spec
 from workers.errors import WorkerError
 from workers.messages import Float32, Modality
+from workers.threads import limit_here
 
 TEXTS = 512
 """Texts that are encoded together."""
@@ -92,6 +93,7 @@ def prepare(config: PrepareConfig, folder: Path) -> list[Result]:
         raise ConfigError(
             f"two sets are called {repeated[0]!r}", hint="give every set a name of its own"
         )
+    limit_here()
     extractors = LazyExtractors(config)
     try:
         return [_prepare_set(config, chosen, folder, extractors) for chosen in config.sets]

@@ -13,12 +13,14 @@ from hypothesis import settings
 
 from stream import models as weights
 from stream.weights import TABLE
+from workers.threads import limit_here
 
 PROJECT = Path(__file__).parent.parent
 
 # A busy machine is no error of the code; what hangs ends by pytest's own timeout.
 settings.register_profile("project", deadline=None)
 settings.load_profile("project")
+limit_here()
 
 
 @pytest.fixture(scope="session")

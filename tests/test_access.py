@@ -27,6 +27,8 @@ from stream.turn import ice_servers
 from tests.serving import calling, offer_body, serving
 from tests.webrtc_peers import Beeps, new_sender, until
 
+pytestmark = pytest.mark.live
+
 KEY = "k" * 32
 FOREIGN = "f" * 32
 TOKEN = "token-of-the-operator"

@@ -32,6 +32,8 @@ from tests import recordings
 from tests.conftest import PROJECT
 from tests.serving import cheap_engines
 
+pytestmark = pytest.mark.live
+
 
 def small(path: Path, seconds: float = 3.5, rate: int = 16_000) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)

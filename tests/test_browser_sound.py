@@ -23,6 +23,7 @@ pytestmark = [
     pytest.mark.browser,
     pytest.mark.long,
     pytest.mark.skipif(find_browser() is None, reason="needs Chromium: apt-get install chromium"),
+    pytest.mark.live,
 ]
 
 PAGE = """<!doctype html><title>voice</title><script>

@@ -22,6 +22,8 @@ from workers.markov import TwoState
 from workers.messages import AudioChunk, Gap, Progress, VideoFrame
 from workers.smooth import SmoothStage
 
+pytestmark = pytest.mark.live
+
 NONE = np.zeros(2)
 
 

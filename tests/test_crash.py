@@ -22,7 +22,7 @@ from tests.serving import calling
 from tests.test_drain import running, url_of
 from tests.webrtc_peers import Beeps, Flashes, until
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.live]
 
 LOST_S = 1.0
 """At most this much of what the person was told before the kill is missing."""

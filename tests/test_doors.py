@@ -18,6 +18,8 @@ from tests.certificates import write_certificate
 from tests.serving import serving
 from tests.webrtc_peers import until
 
+pytestmark = pytest.mark.live
+
 
 async def hello(request: web.Request) -> web.Response:
     return web.Response(text=await request.text() or "hello")

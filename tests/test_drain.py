@@ -31,6 +31,8 @@ from tests.webrtc_peers import Beeps, Flashes, until
 from workers.messages import Float32
 from workers.whisper import Before, Heard
 
+pytestmark = pytest.mark.live
+
 
 class Stuck(synthetic.Transcriber):
     """Native code that never comes back."""

@@ -25,6 +25,8 @@ from workers.face import (
     FaceTimeout,
 )
 
+pytestmark = pytest.mark.live
+
 
 @pytest.fixture(scope="module")
 def model(models: Callable[[str], Path]) -> Path:

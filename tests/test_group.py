@@ -26,6 +26,8 @@ from tests.test_access import KEY, TOKEN, access, bearer
 from tests.webrtc_peers import Flashes, until
 from workers.states import Status
 
+pytestmark = pytest.mark.live
+
 LABELS = ("happy", "sad")
 
 

@@ -25,6 +25,8 @@ from tests.serving import calling, serving
 from tests.test_drain import running, url_of
 from tests.webrtc_peers import Beeps, Flashes, until
 
+pytestmark = pytest.mark.live
+
 DAYS = {"estimates": 1, "media": 1}
 
 

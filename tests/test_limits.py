@@ -27,6 +27,8 @@ from stream.webrtc import MAX_CHANNELS
 from tests.serving import calling, offer_body, serving, until_no_call
 from tests.webrtc_peers import Beeps, new_sender, until
 
+pytestmark = pytest.mark.live
+
 MEDIA = "m=audio 9 UDP/TLS/RTP/SAVPF 111\r\n"
 CANDIDATE = "a=candidate:1 1 udp 1 192.0.2.1 9 typ host\r\n"
 

@@ -26,6 +26,7 @@ pytestmark = [
     pytest.mark.browser,
     pytest.mark.slow,
     pytest.mark.skipif(find_browser() is None, reason="needs Chromium: apt-get install chromium"),
+    pytest.mark.live,
 ]
 
 CLIP = "media/talking/videoretalking_face_4.mp4"

@@ -15,6 +15,8 @@ from stream.limits import OfferError
 from stream.webrtc import Peer, offered
 from tests.webrtc_peers import Beeps, Flashes, Recorder, new_sender, offer_of
 
+pytestmark = pytest.mark.live
+
 
 def real_offer() -> str:
     async def run() -> str:

@@ -19,6 +19,8 @@ from tests.metrics_text import value
 from tests.serving import Caller, calling, offer_body, serving
 from tests.webrtc_peers import Beeps, Flashes, new_sender, until
 
+pytestmark = pytest.mark.live
+
 
 async def second(url: str) -> tuple[int, dict[str, Any]]:
     """Status and answer of one more offer."""

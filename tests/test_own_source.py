@@ -18,6 +18,8 @@ from tests import synthetic
 from tests.serving import cheap_engines
 from workers.messages import AudioChunk, Progress, VideoFrame
 
+pytestmark = pytest.mark.live
+
 HEAD = struct.Struct("<cdII")
 """Kind, time of capture, rows (of pictures), bytes."""
 

@@ -29,6 +29,8 @@ from tests.webrtc_peers import Beeps, Flashes, until
 from workers.messages import Float32, Word
 from workers.whisper import Before, Heard
 
+pytestmark = pytest.mark.live
+
 RECORD = {"folder": "records"}
 
 

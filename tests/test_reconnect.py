@@ -23,6 +23,8 @@ from tests.serving import Caller, calling, serving, until_no_call
 from tests.webrtc_peers import Beeps, Flashes, accept, new_sender, offer_of, until
 from workers.messages import END, AudioChunk, Control, Gap, Progress, VideoFrame
 
+pytestmark = pytest.mark.live
+
 
 class Kept:
     """Keeps what a session is fed with."""

@@ -34,6 +34,8 @@ from workers.remote import (
 from workers.text import TextEncoder
 from workers.whisper import Transcriber, VoiceEncoder
 
+pytestmark = pytest.mark.live
+
 SOUND = synthetic.sound(2.4)
 
 

@@ -30,6 +30,8 @@ from tests.serving import AGREED, calling, cheap_engines, offer_body, serving, u
 from tests.webrtc_peers import Beeps, Flashes, accept, new_sender, offer_of, until
 from workers.messages import Progress
 
+pytestmark = pytest.mark.live
+
 
 def tracks() -> tuple[MediaStreamTrack, MediaStreamTrack]:
     begin = time.monotonic() + 0.2

@@ -25,6 +25,8 @@ from tests.test_drain import engines_of
 from tests.webrtc_peers import Beeps, Flashes, until
 from workers.messages import EmotionEstimate, Evidence, Recent
 
+pytestmark = pytest.mark.live
+
 DAYS = {"estimates": 1, "words": 1, "media": 1}
 NUMBERS = st.floats(width=32, allow_nan=False, allow_infinity=False)
 RECENT = Recent(0.5, 2, 1, 0.25, 0.0, None, 0.5)

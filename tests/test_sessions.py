@@ -28,6 +28,8 @@ from stream.subscription import Subscription
 from tests.serving import AGREED, calling, serving, until_no_call
 from tests.webrtc_peers import Beeps, Flashes, until
 
+pytestmark = pytest.mark.live
+
 DAY = 86_400.0
 HELLO: dict[str, Any] = {
     "type": "hello",

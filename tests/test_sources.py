@@ -20,6 +20,8 @@ from tests.serving import calling, serving
 from tests.test_access import KEY, TOKEN, access, bearer
 from tests.webrtc_peers import Beeps, Flashes, accept, new_sender, offer_of, until
 
+pytestmark = pytest.mark.live
+
 
 @pytest.mark.parametrize("source", ["camera", "tab"])
 def test_a_shared_tab_has_people_and_a_camera_one(source: str) -> None:

@@ -47,6 +47,8 @@ from tests.webrtc_peers import (
     until,
 )
 
+pytestmark = pytest.mark.live
+
 BOTH: frozenset[Kind] = frozenset({"audio", "video"})
 OPUS = RTCRtpCodecParameters(mimeType="audio/opus", clockRate=48_000, channels=2, payloadType=96)
 

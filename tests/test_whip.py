@@ -17,6 +17,8 @@ from tests.conftest import PROJECT
 from tests.serving import serving, until_no_call
 from tests.webrtc_peers import Beeps, accept, new_sender, offer_of, until
 
+pytestmark = pytest.mark.live
+
 TOKEN = "a-token-of-sixteen-or-more"
 WHIP = {"token": TOKEN, "consent": {"face": True, "voice": True, "words": True}}
 BEARER = {"Authorization": f"Bearer {TOKEN}"}

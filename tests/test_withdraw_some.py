@@ -15,6 +15,8 @@ from tests.metrics_text import value
 from tests.serving import Caller, calling, serving
 from tests.webrtc_peers import Beeps, Flashes, until
 
+pytestmark = pytest.mark.live
+
 DAYS = {"estimates": 1, "words": 1, "media": 1}
 LIMIT_S = 1.0
 

@@ -23,7 +23,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from workers import wire
+from workers import threads, wire
 from workers.child_limits import obey_parent
 from workers.face_features import BLENDSHAPES, FoundFace, describe
 from workers.places import Place, alone, tiles
@@ -66,6 +66,7 @@ Reply = Ready | Failure | tuple[FoundFace, ...] | tuple[Place, ...]
 def child_environment(base: Mapping[str, str] = os.environ) -> dict[str, str]:
     """`base` for the child: no way out to the network, no chatter, this package importable."""
     environment = dict(base)
+    threads.limit(environment)
     environment.update(dict.fromkeys(PROXY_VARIABLES, REFUSING_PROXY))
     environment.update({"no_proxy": "", "NO_PROXY": ""})
     environment.update({"GLOG_minloglevel": "2", "TF_CPP_MIN_LOG_LEVEL": "2"})

@@ -11,9 +11,11 @@ from __future__ import annotations
 import argparse
 import asyncio
 import math
+import os
 import tempfile
 from collections import Counter
-from contextlib import AsyncExitStack
+from collections.abc import Iterator
+from contextlib import AsyncExitStack, contextmanager
 from pathlib import Path
 
 from benchmarks.chaos.clip import Clip, the_clip
@@ -25,7 +27,6 @@ from benchmarks.chaos.watch import (
     ages,
     call,
     every,
-    group,
     p95,
     sample,
     slope_per_minute,
@@ -77,12 +78,13 @@ async def cost(clip: Clip) -> Result:
 async def overloaded(clip: Clip, calls: int, seconds: float, core: int) -> Result:
     samples: list[Sample] = []
     records: list[Records] = []
-    with tempfile.TemporaryDirectory() as folder, serve(Path(folder), *ROOM, *ALL) as server:
-        for process in group(server.pid):
-            process.cpu_affinity([core])
-        async with AsyncExitStack() as stack:
+    async with AsyncExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        with pinned(core):
+            server = stack.enter_context(serve(folder, *ROOM, *ALL))
+        async with AsyncExitStack() as callers:
             for _ in range(calls):
-                caller = await stack.enter_async_context(call(server.url, clip))
+                caller = await callers.enter_async_context(call(server.url, clip))
                 records.append(caller.records)
             await every(5.0, seconds, samples, server.url, server.pid)
             running = await accounts_differ_by(server.url)
@@ -101,6 +103,17 @@ async def overloaded(clip: Clip, calls: int, seconds: float, core: int) -> Resul
         "load_at_end": [last_load(one) for one in records],
         "accounts_differ_by": running | ended,
     }
+
+
+@contextmanager
+def pinned(core: int) -> Iterator[None]:
+    """Processes that begin here have this core only."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {core})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
 
 
 def of_all(records: list[Records]) -> dict[str, float | None]:

@@ -23,7 +23,7 @@ from tests.page.steps import (
     verdict,
 )
 
-pytestmark = NEEDS_BROWSER
+pytestmark = [*NEEDS_BROWSER, pytest.mark.live]
 
 # --- before anything ---
 

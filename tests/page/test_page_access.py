@@ -21,7 +21,7 @@ from tests.page.steps import (
     verdict,
 )
 
-pytestmark = NEEDS_BROWSER
+pytestmark = [*NEEDS_BROWSER, pytest.mark.live]
 
 
 def test_everything_can_be_done_by_keyboard(page: Page, server: FakeServer) -> None:

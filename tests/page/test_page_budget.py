@@ -13,7 +13,7 @@ from tests.fake_server import HELLO, WEB, FakeServer, event, state, transcript
 from tests.page.steps import NEEDS_BROWSER, PHONE, OpenPage, begin, count
 from tests.page.test_page_people import MANY, ONE, TWO, faces
 
-pytestmark = NEEDS_BROWSER
+pytestmark = [*NEEDS_BROWSER, pytest.mark.live]
 
 SERIOUS = {"serious", "critical"}
 

@@ -13,7 +13,7 @@ from tests.browser import wait_until
 from tests.fake_server import HELLO, WEB, FakeServer, event, state
 from tests.page.steps import NEEDS_BROWSER, OpenPage, count, row, verdict
 
-pytestmark = NEEDS_BROWSER
+pytestmark = [*NEEDS_BROWSER, pytest.mark.live]
 
 PATHS = """async () => {
   const { LANGUAGES } = await import("/static/texts.js");

@@ -14,7 +14,7 @@ from tests.browser import open_page, stats, wait_until
 from tests.fake_server import HELLO, FakeServer, event, state, transcript
 from tests.page.steps import DESKTOP, NEEDS_BROWSER, OpenPage, begin, count, verdict
 
-pytestmark = NEEDS_BROWSER
+pytestmark = [*NEEDS_BROWSER, pytest.mark.live]
 
 MANY = HELLO | {"many": True, "source": "tab"}
 ONE, TWO, THREE = ({"person": f"p1.{n}"} for n in (1, 2, 3))

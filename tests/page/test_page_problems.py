@@ -17,7 +17,7 @@ from tests.page.steps import (
     count,
 )
 
-pytestmark = NEEDS_BROWSER
+pytestmark = [*NEEDS_BROWSER, pytest.mark.live]
 
 BUSY_CAMERA = """
 navigator.mediaDevices.getUserMedia = () =>

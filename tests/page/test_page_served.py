@@ -19,7 +19,7 @@ from tests.page.steps import DESKTOP, NEEDS_BROWSER
 from tests.test_access import KEY, access
 from tests.test_drain import running, url_of
 
-pytestmark = [*NEEDS_BROWSER, pytest.mark.slow]
+pytestmark = [*NEEDS_BROWSER, pytest.mark.slow, pytest.mark.live]
 
 
 def records_in(folder: Path) -> list[SessionFolder]:

@@ -12,7 +12,7 @@ from tests.browser import wait_until
 from tests.fake_server import FakeServer, event, state
 from tests.page.steps import NEEDS_BROWSER, WATCH_MEDIA, OpenPage, begin, count, verdict
 
-pytestmark = NEEDS_BROWSER
+pytestmark = [*NEEDS_BROWSER, pytest.mark.live]
 
 STORED = "localStorage.getItem('lddu-live.settings')"
 

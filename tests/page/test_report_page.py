@@ -18,7 +18,7 @@ from tests.browser import open_page, wait_until
 from tests.made_records import made_records
 from tests.page.steps import NEEDS_BROWSER, PHONE
 
-pytestmark = NEEDS_BROWSER
+pytestmark = [*NEEDS_BROWSER, pytest.mark.live]
 
 PEOPLE = ("p1.1", "p1.2", "p1.3")
 SECONDS = 40.0

@@ -18,7 +18,7 @@ from tests.browser import FLAGS, launch, open_page, stats, wait_until
 from tests.page.steps import NEEDS_BROWSER
 from workers.messages import SAMPLE_RATE, Float32
 
-pytestmark = [*NEEDS_BROWSER, pytest.mark.long]
+pytestmark = [*NEEDS_BROWSER, pytest.mark.long, pytest.mark.live]
 
 PREFER_CURRENT = """
 const ask = navigator.mediaDevices.getDisplayMedia.bind(navigator.mediaDevices);
