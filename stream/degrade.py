@@ -54,20 +54,30 @@ class Ladder:
 
     def update(self, t: float, *, strained: bool, calm: bool) -> bool:
         """Take what holds at `t`; whether the level changed."""
+        step = self.wish(t, strained=strained, calm=calm)
+        if step:
+            self.step(t, step)
+        return bool(step)
+
+    def wish(self, t: float, *, strained: bool, calm: bool) -> int:
+        """Take what holds at `t`: by how much the level is to go up (-1: down)."""
         if not strained and not calm:
             self._since = None
-            return False
+            return 0
         if self._since is None or strained != self._strained:
             self._since, self._strained = t, strained
-        if strained and t - self._since >= self.strained_s and self.level < TOP:
-            short = t - self._down_at < 2 * self.calm_s
-            self._wait = min(2 * self._patience(), self.longest_calm_s) if short else 0.0
-            self.level, self._since = self.level + 1, t
-            return True
-        if calm and t - self._since >= self._patience() and self.level > 0:
-            self.level, self._since, self._down_at = self.level - 1, t, t
-            return True
-        return False
+        if strained:
+            return int(t - self._since >= self.strained_s and self.level < TOP)
+        return -int(t - self._since >= self._patience() and self.level > 0)
+
+    def step(self, t: float, by: int) -> None:
+        """Go one up (`by` 1) or down (-1)."""
+        self.level, self._since = self.level + by, t
+        if by < 0:
+            self._down_at = t
+            return
+        short = t - self._down_at < 2 * self.calm_s
+        self._wait = min(2 * self._patience(), self.longest_calm_s) if short else 0.0
 
     def _patience(self) -> float:
         return max(self.calm_s, self._wait)

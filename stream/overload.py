@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import os
 import time
 from collections import Counter, deque
@@ -38,6 +39,12 @@ AGES = {"face": 0.5, "voice": 1.0, "transcribe": 0.8, "infer": 0.5}
 
 BEHIND_S = 1.0
 """From the end of a window to its estimate in a call that is strained."""
+
+FALLING = 0.05
+"""By so much of what strains a call (1) it must get less within a period to count as worked off."""
+
+SETTLE_S = 2.0
+"""After one call got a step back, others wait so long for theirs: its price must be seen first."""
 
 LOST = 2
 """Pictures and windows lost to load within a period in a call that is strained."""
@@ -75,20 +82,29 @@ class Strain:
         self.ladder = Ladder()
         self._call = call
         self._lost = self._losses()
+        self._worst_before = 0.0
 
-    def look(self, late: float) -> None:
-        """Take what holds now; `late` is by how much the event loop is."""
+    def look(self, now: float, late: float) -> int:
+        """Take what holds `now`, as the ladder does; `late` is by how much the event loop is."""
         lost, before = self._losses(), self._lost
-        self._lost = lost
+        worst, worst_before = self._worst(late), self._worst_before
+        self._lost, self._worst_before = lost, worst
+        # What gets less is worked off, and needs no more to be left out.
+        strained = worst > max(1.0, worst_before - FALLING) or lost - before >= LOST
+        calm = worst < 0.5 and lost == before
+        return self.ladder.wish(now, strained=strained, calm=calm)
+
+    def step(self, now: float, by: int) -> None:
+        """Go one up or down the ladder."""
+        self.ladder.step(now, by)
+        self._call.session.use(LOADS[self.ladder.level])
+
+    def _worst(self, late: float) -> float:
         boxes = self._call.session.graph.boxes
         waits = max(
             (boxes[name].age / most for name, most in AGES.items() if name in boxes), default=0
         )
-        worst = max(waits, self._call.session.behind / BEHIND_S, late / BEHIND_S)
-        strained = worst > 1.0 or lost - before >= LOST
-        calm = worst < 0.5 and lost == before
-        if self.ladder.update(time.monotonic(), strained=strained, calm=calm):
-            self._call.session.use(LOADS[self.ladder.level])
+        return max(waits, self._call.session.behind / BEHIND_S, late / BEHIND_S)
 
     def _losses(self) -> int:
         boxes = self._call.session.graph.boxes
@@ -108,6 +124,7 @@ class Overload:
         self._processor = Processor(lambda: [os.getpid(), *workers()])
         self._strains: dict[str, Strain] = {}
         self._memory = 0
+        self._given_back = -math.inf
         self._first_memory = _memory()
         metrics.loads = self._loads
 
@@ -145,15 +162,28 @@ class Overload:
 
     def _look(self, calls: Sequence[Call]) -> None:
         """A method of its own: a name that waits between two looks would keep a call alive."""
-        late = self._late()
+        if self._config.degrade:
+            self._degrade([self._strains[call.id] for call in calls if call.id in self._strains])
         for call in calls:
-            strain = self._strains.get(call.id)
-            if strain is not None and self._config.degrade:
-                strain.look(late)
             held = sum(box.held for box in call.session.graph.boxes.values())
             if held > self._config.call_mb * MB:
                 log.error("a call holds %d MB and is ended", held // MB)
                 call.hang_up("memory")
+
+    def _degrade(self, strains: Sequence[Strain]) -> None:
+        """What strains calls strains all at once: they go up by thirds and come down one by one.
+
+        Those go first of which least was left out, or most.
+        """
+        now, late = time.monotonic(), self._late()
+        wishes = [(strain.ladder.level, strain.look(now, late), strain) for strain in strains]
+        up = sorted((level, k) for k, (level, by, _) in enumerate(wishes) if by > 0)
+        for _, k in up[: math.ceil(len(strains) / 3)]:
+            wishes[k][2].step(now, 1)
+        down = [(level, k) for k, (level, by, _) in enumerate(wishes) if by < 0]
+        if down and not up and now - self._given_back >= SETTLE_S:
+            self._given_back = now
+            wishes[max(down)[1]][2].step(now, -1)
 
     def _too_much(self, calls: Sequence[Call]) -> tuple[str, str] | None:
         """What there is too much of, by name and in words."""
