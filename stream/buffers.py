@@ -124,13 +124,19 @@ class VideoBuffer:
         self._assembler = FrameAssembler[RtpPacket](self._starts_key, counts)
         self._codecs: dict[int, RTCRtpCodecParameters] = {}
         self._asked = -1.0
+        self._wanted = False
 
     def use_codecs(self, codecs: dict[int, RTCRtpCodecParameters]) -> None:
         """`codecs` by payload type; filled by aiortc when media starts."""
         self._codecs = codecs
 
     def need_key_frame(self) -> None:
+        """Ask for a key frame, and pass no picture on until it comes."""
         self._assembler.need_key_frame()
+
+    def want_key_frame(self) -> None:
+        """Ask for a key frame, and go on meanwhile."""
+        self._wanted = True
 
     def add(self, packet: RtpPacket) -> tuple[bool, Batch | None]:
         """Take a packet: whether a key frame is wanted, and the frames now complete."""
@@ -140,12 +146,14 @@ class VideoBuffer:
             stamp = self._clock.packet("video", ready.timestamp, arrival)
             picture = self._assembler.add(Ordered(ready, lost))
             if picture is not None:
+                self._wanted &= not any(map(self._starts_key, picture.packets))
                 data = b"".join(aiortc_inside.data(part) for part in picture.packets)
                 frames.append(Encoded(data, stamp, "network" if picture.after_loss else None))
         return self._ask(now), Batch(frames) if frames else None
 
     def _ask(self, now: float) -> bool:
-        if not self._assembler.wants_key_frame or now - self._asked < ASK_S:
+        wanted = self._wanted or self._assembler.wants_key_frame
+        if not wanted or now - self._asked < ASK_S:
             return False
         self._asked = now
         self._counts["key_frames_asked"] += 1

@@ -286,7 +286,7 @@ class Calls:
                 max_width=config.many.max_width if many else config.analysis.max_width,
                 ice_servers=ice_servers(config),
                 start=start,
-                keep=media.put if media is not None else None,
+                keep=media.inlet() if media is not None else None,
             )
 
         within = 0.0 if grant.published else config.reconnect_within

@@ -1,29 +1,22 @@
 """Media of a call as it was received, kept where a person agreed to exactly that.
 
-Encoded frames are written as they came, without transcoding, into Matroska in stream time; a
-cluster every half second, so that a killed writer leaves everything but the last one readable. A
-log beside it (``media.log``) says until when the file may be kept, and how RTP timestamps lie in
-stream time.
+What is received waits in a queue until it is written (``stream.media_file``). A log beside the
+file (``media.log``) says until when it may be kept, and how RTP timestamps lie in stream time.
 """
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
-import fractions
-import os
 import threading
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
-
-import av
-from av.container import OutputContainer
-from av.packet import Packet
+from typing import Any
 
 from stream.buffers import Encoded
-from stream.clock import Stamp
-from stream.receivers import RATES, Kind
+from stream.clock import JUMP_S
+from stream.clock import Line as ClockLine
+from stream.media_file import Kept, MediaFile, starts_key
+from stream.receivers import RATES, Keep, Kind
 from stream.record_log import Line, LogWriter
 
 LIMIT = 16 * 1024 * 1024
@@ -32,28 +25,20 @@ LIMIT = 16 * 1024 * 1024
 WAIT_S = 3.0
 """In the file's header are the tracks that had come so long after the first frame."""
 
-OPTIONS = {"live": "1", "cluster_time_limit": "500", "flush_packets": "1"}
-
-MS = fractions.Fraction(1, 1000)
-
-NAMES = {"opus": "libopus", "vp8": "vp8", "h264": "h264"}
-"""Codec, as RTP calls it, lower case -> as FFmpeg does."""
-
-SIZE = (640, 360)
-"""What the header says where the stream does not say it in its first frame; decoders go by that."""
+SETTLE_S = 1.0
+"""What comes first is placed by its arrival, and came late where it waited for the connection to
+stand: all of it is placed by what is known after so long, or after the first sender reports."""
 
 
-class Kept(NamedTuple):
-    """One encoded frame."""
-
-    kind: Kind
-    codec: str
-    data: bytes
-    stamp: Stamp
+ASKS = 300
+"""Pictures of a sender who makes no whole key frame for which one is asked for."""
 
 
 class MediaQueue:
-    """What one call has received and is not yet written. Safe between threads."""
+    """What one call has received and is not yet written. Safe between threads.
+
+    Of pictures those are left out that rest on one that is not kept.
+    """
 
     def __init__(self, kinds: frozenset[Kind]) -> None:
         self.kinds = kinds
@@ -64,18 +49,39 @@ class MediaQueue:
         self._waiting: list[Kept] = []
         self._bytes = 0
         self._dropped = 0
+        self._inlets = 0
+        self._current = 0
+        self._wants_key_frame = "video" in kinds
+        self._asked = 0
 
-    def put(self, kind: Kind, codec: str, encoded: Encoded) -> None:
-        """Any thread: one frame as it was received."""
-        if kind not in self.kinds or self.paused():
-            return
+    def inlet(self) -> Keep:
+        """Takes the frames of one connection, from any thread; True: a key frame is needed.
+
+        When something has come over a later connection, nothing is kept of the earlier one.
+        """
+        self._inlets += 1
+        return partial(self._put, self._inlets)
+
+    def _put(self, inlet: int, kind: Kind, codec: str, encoded: Encoded) -> bool:
+        if kind not in self.kinds:
+            return False
         frame = Kept(kind, codec, encoded.data, encoded.stamp)
         with self._lock:
+            if inlet < self._current:
+                return False
+            self._current = inlet
+            if self.paused():
+                self._wants_key_frame |= kind == "video"
+                return False
+            if kind == "video" and self._wants_key_frame:
+                if not starts_key(frame):
+                    self._asked += 1
+                    return self._asked <= ASKS
+                self._wants_key_frame, self._asked = False, 0
             self._waiting.append(frame)
             self._bytes += len(frame.data)
-            while self._bytes > LIMIT:
-                self._bytes -= len(self._waiting.pop(0).data)
-                self._dropped += 1
+            self._shed()
+            return self._wants_key_frame
 
     def stop(self, kinds: Iterable[Kind]) -> None:
         """Nothing of `kinds` is kept any more."""
@@ -88,6 +94,36 @@ class MediaQueue:
             self._waiting, self._bytes, self._dropped = [], 0, 0
         return taken
 
+    def lost(self, frames: Iterable[Kept]) -> None:
+        """`frames` were taken and could not be written."""
+        if any(frame.kind == "video" for frame in frames):
+            with self._lock:
+                self._drop_pictures()
+
+    def _shed(self) -> None:
+        """Drop the oldest while too much waits."""
+        pictures = False
+        while self._bytes > LIMIT:
+            frame = self._waiting.pop(0)
+            self._bytes -= len(frame.data)
+            self._dropped += 1
+            pictures |= frame.kind == "video"
+        if pictures:
+            self._drop_pictures()
+
+    def _drop_pictures(self) -> None:
+        """Drop those that wait, until a key frame."""
+        left: list[Kept] = []
+        self._wants_key_frame = True
+        for frame in self._waiting:
+            if frame.kind == "video" and self._wants_key_frame:
+                self._wants_key_frame = not starts_key(frame)
+            if frame.kind == "audio" or not self._wants_key_frame:
+                left.append(frame)
+        self._dropped += len(self._waiting) - len(left)
+        self._bytes = sum(len(frame.data) for frame in left)
+        self._waiting = left
+
 
 class MediaWriter:
     """The media of one session on disk. Blocks; for one thread. Methods raise OSError."""
@@ -99,7 +135,7 @@ class MediaWriter:
         self._header = header
         self._queue = queue
         self._log: LogWriter | None = None
-        self._file: _File | None = None
+        self._file: MediaFile | None = None
         self._early: list[Kept] = []
         self._lines: dict[Kind, object] = {}
         self._number = 0
@@ -109,9 +145,11 @@ class MediaWriter:
         frames, dropped = self._queue.take()
         self.lost += dropped
         self._early += frames
-        if not self._early or not (last or self._file or self._all_there()):
+        if not self._early or not (last or self._file or self._settled()):
             return
         frames, self._early = self._early, []
+        if self._file is None:
+            frames = _placed_again(frames)
         try:
             if self._file is None:
                 self._open(frames)
@@ -122,6 +160,7 @@ class MediaWriter:
             self.lost += self._file.write(frames)
         except OSError:
             self.lost += len(frames)
+            self._queue.lost(frames)
             if self._file is not None and self._file.empty:
                 self._file.close()
                 self._file = None
@@ -143,11 +182,13 @@ class MediaWriter:
             if self._log is not None:
                 self._log.close()
 
-    def _all_there(self) -> bool:
-        """Whether every track has begun, or may be left out."""
-        begun = {frame.kind for frame in self._early}
+    def _settled(self) -> bool:
+        """Whether every track has begun, or may be left out, and where they lie is known."""
+        newest = {frame.kind: frame.stamp.line for frame in self._early}
         times = [frame.stamp.t for frame in self._early]
-        return begun >= self._queue.kinds or max(times) - min(times) > WAIT_S
+        span = max(times) - min(times)
+        known = not any(line.provisional for line in newest.values())
+        return span > WAIT_S or (newest.keys() >= self._queue.kinds and (known or span > SETTLE_S))
 
     def _open(self, frames: Sequence[Kept]) -> None:
         log, media = self._paths
@@ -155,7 +196,7 @@ class MediaWriter:
         if self._log is None:
             self._log = LogWriter(log, self._header)
         first = {frame.kind: frame for frame in reversed(frames)}
-        self._file = _File(media, first)
+        self._file = MediaFile(media, first)
 
     def _new_lines(self, frames: Sequence[Kept]) -> list[Line]:
         """How RTP time lies in stream time, wherever that changes."""
@@ -173,110 +214,14 @@ class MediaWriter:
         return lines
 
 
-class _Disk:
-    """A file that only its owner may read, locked while it is open; PyAV writes to it.
-
-    FFmpeg gives a file up after its first error: here it hears of none, and ``refusal`` tells.
-    """
-
-    def __init__(self, path: Path) -> None:
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-        self.descriptor = os.open(path, flags, 0o600)
-        self.size = 0
-        self.refusal: OSError | None = None
-        with contextlib.suppress(OSError):  # a file system without locks
-            fcntl.flock(self.descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-
-    def write(self, data: bytes) -> int:
-        """All of it, or what there is room for."""
-        view = memoryview(data)
-        while view and self.refusal is None:
-            try:
-                count = os.write(self.descriptor, view)
-            except OSError as error:
-                self.refusal = error
-                break
-            self.size += count
-            view = view[count:]
-        return len(data)
-
-    def cut(self, size: int) -> None:
-        """Take back what was written after `size`: half of it would hide what follows."""
-        self.refusal = None
-        os.ftruncate(self.descriptor, size)
-        os.lseek(self.descriptor, size, os.SEEK_SET)
-        self.size = size
-
-
-class _File:
-    """Matroska with the tracks of the frames that came first."""
-
-    def __init__(self, path: Path, first: dict[Kind, Kept]) -> None:
-        self._disk = _Disk(path)
-        self._container: OutputContainer = av.open(
-            self._disk, "w", format="matroska", options=OPTIONS
-        )
-        self._codecs = {kind: frame.codec for kind, frame in first.items()}
-        self._newest = dict.fromkeys(first, -1)
-        self._tracks = {kind: _track(self._container, frame) for kind, frame in first.items()}
-
-    def write(self, frames: Sequence[Kept]) -> int:
-        """Returns how many were left out: of a codec or kind that came later."""
-        left_out, good = 0, self._disk.size
-        for frame in frames:
-            if self._codecs.get(frame.kind) != frame.codec:
-                left_out += 1
-                continue
-            self._container.mux(self._packet(frame))
-        refusal = self._disk.refusal
-        if refusal is not None:
-            with contextlib.suppress(OSError):
-                self._disk.cut(good)
-            raise refusal
-        return left_out
-
-    @property
-    def empty(self) -> bool:
-        """Whether not even its header could be written."""
-        return self._disk.size == 0
-
-    def sync(self) -> None:
-        os.fdatasync(self._disk.descriptor)
-
-    def close(self) -> None:
-        try:
-            self._container.close()
-        finally:
-            os.close(self._disk.descriptor)
-
-    def _packet(self, frame: Kept) -> Packet[Any]:
-        at = max(round(frame.stamp.t * 1000), self._newest[frame.kind] + 1, 0)
-        self._newest[frame.kind] = at
-        packet = Packet(frame.data)
-        packet.stream = self._tracks[frame.kind]
-        packet.time_base = MS
-        packet.pts = packet.dts = at
-        packet.is_keyframe = frame.kind == "audio" or _starts_key(frame)
-        return packet
-
-
-def _track(container: OutputContainer, first: Kept) -> Any:
-    name = NAMES[first.codec]
-    if first.kind == "audio":  # an encoder, unused, for what the header says of Opus
-        return container.add_stream(name, rate=RATES["audio"])
-    width, height = _vp8_size(first.data) or SIZE
-    return container.add_mux_stream(name, width=width, height=height)
-
-
-def _starts_key(frame: Kept) -> bool:
-    if frame.codec == "vp8":
-        return bool(frame.data) and frame.data[0] & 1 == 0
-    return b"\x00\x00\x01\x67" in frame.data[:64] or b"\x00\x00\x01\x65" in frame.data[:64]
-
-
-def _vp8_size(data: bytes) -> tuple[int, int] | None:
-    """Width and height of a VP8 key frame (RFC 6386, 9.1)."""
-    if len(data) < 10 or data[0] & 1 or data[3:6] != b"\x9d\x01\x2a":
-        return None
-    width, height = int.from_bytes(data[6:8], "little"), int.from_bytes(data[8:10], "little")
-    return width & 0x3FFF, height & 0x3FFF
+def _placed_again(frames: Sequence[Kept]) -> list[Kept]:
+    """`frames` by the newest line of their tracks, until where RTP timestamps jumped."""
+    lines: dict[Kind, ClockLine] = {}
+    placed = []
+    for frame in reversed(frames):
+        line = lines.get(frame.kind, frame.stamp.line)
+        if abs(line.time(frame.stamp.timestamp) - frame.stamp.t) > JUMP_S:
+            line = frame.stamp.line
+        lines[frame.kind] = line
+        placed.append(frame._replace(stamp=frame.stamp._replace(line=line)))
+    return placed[::-1]

@@ -52,8 +52,9 @@ class Sink(Protocol):
         """The sender's wall clock at stream time 0, None while only arrival places its media."""
 
 
-Keep = Callable[[Kind, str, Encoded], None]
-"""Takes every encoded frame, with the name of its codec in lower case, in the decoder's thread."""
+Keep = Callable[[Kind, str, Encoded], bool]
+"""Takes every encoded frame, with the name of its codec in lower case, in the decoder's thread.
+True: a key frame is needed."""
 
 
 class Receiver:
@@ -132,7 +133,9 @@ class Receiver:
             self.counts["frames_refused"] += 1
             return
         if self._keep is not None and encoded.data:
-            self._keep(self.kind, codec.name.lower(), encoded)
+            wanted = self._keep(self.kind, codec.name.lower(), encoded)
+            if wanted and isinstance(self._buffer, VideoBuffer):
+                self._on_loop(self._buffer.want_key_frame)
         # an error of before explains what was dropped since
         self._lost = self._lost or encoded.lost
         try:

@@ -11,7 +11,7 @@ from typing import Any, cast
 
 import numpy as np
 from aiohttp import ClientSession
-from aiortc import MediaStreamTrack, RTCPeerConnection
+from aiortc import MediaStreamTrack, RTCPeerConnection, RTCRtpSender
 
 from lddu_model import FeatureSpec, ModalitySpec
 from stream.config import ServeConfig
@@ -110,14 +110,21 @@ class Caller:
 
 @asynccontextmanager
 async def calling(
-    url: str, *tracks: MediaStreamTrack, token: str = "", source: str = "camera", **consent: Any
+    url: str,
+    *tracks: MediaStreamTrack,
+    token: str = "",
+    source: str = "camera",
+    codec: str = "",
+    **consent: Any,
 ) -> AsyncIterator[Caller]:
-    """A call with `tracks`."""
+    """A call with `tracks`; `codec` (e.g. ``video/H264``) is the only one of pictures."""
     sender = new_sender()
     async with ClientSession(url) as http:
         caller = Caller(http, sender)
         for track in tracks:
             sender.addTrack(track)
+        if codec:
+            prefer(sender, codec)
         channel = sender.createDataChannel("events")
         channel.on("message", lambda text: caller.records.append(json.loads(text)))
         try:
@@ -134,6 +141,14 @@ async def calling(
             yield caller
         finally:
             await sender.close()
+
+
+def prefer(sender: RTCPeerConnection, codec: str) -> None:
+    """Offer pictures in this codec alone."""
+    for transceiver in sender.getTransceivers():
+        able = RTCRtpSender.getCapabilities(transceiver.kind)
+        if transceiver.kind == "video" and able is not None:
+            transceiver.setCodecPreferences([one for one in able.codecs if one.mimeType == codec])
 
 
 async def offer_body(sender: RTCPeerConnection, **consent: Any) -> dict[str, Any]:

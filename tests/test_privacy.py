@@ -6,24 +6,31 @@ import asyncio
 import gc
 import json
 import logging
+import secrets
+import shutil
 import tempfile
 import time
 import weakref
 from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
 import pytest
 from aiohttp import ClientSession
+from aiortc import RTCPeerConnection
+from aiortc.rtp import RtpPacket, is_rtcp
 
 from stream.audit import Head, verify
 from stream.calls import Calls
 from stream.config import PrepareConfig, ReplayConfig, ServeConfig
 from stream.errors import ConfigError
 from stream.purpose import Purpose
+from stream.record_files import sweep
 from stream.serve import parse_args, read_config
+from stream.sessions import main as sessions_main
 from tests import synthetic
-from tests.serving import calling, cheap_engines, serving, until_no_call
+from tests.serving import Caller, calling, cheap_engines, serving, until_no_call
 from tests.test_whip import WHIP
 from tests.webrtc_peers import Beeps, Flashes, until
 from workers.messages import Float32, Word
@@ -32,6 +39,7 @@ from workers.whisper import Before, Heard
 pytestmark = pytest.mark.live
 
 RECORD = {"folder": "records"}
+EVERYTHING = {"estimates": 1.0, "words": 1.0, "faces": 1.0, "media": 1.0}
 
 
 def everything_in(folder: Path) -> bytes:
@@ -284,3 +292,125 @@ def parrots() -> Any:
     engines = cheap_engines()
     engines.transcriber = Parrot()
     return engines
+
+
+class Hiss(Beeps):
+    """Noise that is like no other."""
+
+    async def recv(self) -> av.AudioFrame:
+        frame = await super().recv()
+        noise = secrets.token_bytes(2 * frame.samples)
+        heard = np.repeat(np.frombuffer(noise, np.int16) // 4, 2)[None, :]
+        again = av.AudioFrame.from_ndarray(heard, "s16", "stereo")
+        again.sample_rate, again.pts, again.time_base = 48_000, frame.pts, frame.time_base
+        return again
+
+
+class Snow(Flashes):
+    """Noise that is like no other."""
+
+    async def recv(self) -> av.VideoFrame:
+        frame = await super().recv()
+        noise = np.frombuffer(secrets.token_bytes(90 * 160 * 3), np.uint8).reshape(self.shape)
+        again = av.VideoFrame.from_ndarray(noise, format="rgb24")
+        again.pts, again.time_base = frame.pts, frame.time_base
+        return again
+
+
+def overhear(sender: RTCPeerConnection, pieces: dict[str, list[bytes]]) -> None:
+    """Collect a piece of all packets of encoded media that `sender` sends, by kind."""
+    kinds = {part._ssrc: part.track.kind for part in sender.getSenders()}
+    transport = sender.getSenders()[0].transport
+    send = transport._send_rtp
+
+    async def send_and_tell(data: bytes) -> None:
+        if not is_rtcp(data):
+            packet = RtpPacket.parse(data)
+            kind = kinds.get(packet.ssrc)
+            if kind is not None and len(packet.payload) > 60:
+                pieces.setdefault(kind, []).append(packet.payload[30:54])
+        await send(data)
+
+    vars(transport)["_send_rtp"] = send_and_tell
+
+
+def holding(folder: Path, pieces: dict[str, list[bytes]]) -> dict[str, set[str]]:
+    """Kind of media -> names of all files that hold a piece of it."""
+    contents = {path.name: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    return {
+        kind: {name for name, data in contents.items() if any(one in data for one in some)}
+        for kind, some in pieces.items()
+    }
+
+
+@pytest.mark.parametrize("agreed", [True, False])
+def test_encoded_media_is_in_the_file_of_media_alone_and_gone_with_it(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    capfd: pytest.CaptureFixture[str],
+    agreed: bool,
+) -> None:
+    """Temporary files and logs are looked at too, while the call goes on and after it."""
+    caplog.set_level(logging.DEBUG)
+    place, root = tmp_path / "here", tmp_path / "here" / "records"
+    root.mkdir(parents=True)
+    monkeypatch.setattr(tempfile, "tempdir", str(place))
+    monkeypatch.setenv("TMPDIR", str(place))
+    monkeypatch.chdir(place)
+    record = {"folder": str(root), "days": EVERYTHING}
+    pieces: dict[str, list[bytes]] = {}
+
+    async def call() -> Caller:
+        begin = time.monotonic() + 0.2
+        noise = Hiss(begin, 0.0), Snow(begin)
+        async with (
+            serving(record=record) as url,
+            calling(url, *noise, record=True, media=agreed) as caller,
+        ):
+            overhear(caller.sender, pieces)
+            await until(lambda: "face" in caller.kinds(), 20.0)
+            await asyncio.sleep(2.0)
+            check()
+            return caller
+
+    def check() -> None:
+        found = holding(place, pieces)
+        assert found == dict.fromkeys(("audio", "video"), {"media.mkv"} if agreed else set())
+
+    caller = asyncio.run(call())
+    check()
+    if agreed:
+        data = next(root.rglob("media.mkv")).read_bytes()
+        kept = [sum(one in data for one in some) / len(some) for some in pieces.values()]
+        assert min(kept) > 0.5
+        for way in (withdrawn, forgotten, swept):
+            again = tmp_path / way.__name__
+            shutil.copytree(place, again)
+            monkeypatch.chdir(again)
+            way(again / "records", caller)
+            assert holding(again, pieces) == {"audio": set(), "video": set()}
+            assert not any(again.rglob("media*"))
+    printed = capfd.readouterr()
+    said = (caplog.text + printed.out + printed.err).encode()
+    assert not any(one in said for some in pieces.values() for one in some)
+
+
+def withdrawn(root: Path, caller: Caller) -> None:
+    async def run() -> None:
+        record = {"folder": str(root), "days": EVERYTHING}
+        async with serving(record=record) as url, ClientSession(url) as http:
+            path = f"/api/sessions/{caller.session}/withdraw"
+            async with http.post(path, headers=caller.bearer) as response:
+                assert "media" in {part["artefact"] for part in (await response.json())["erased"]}
+
+    asyncio.run(run())
+
+
+def forgotten(root: Path, caller: Caller) -> None:
+    assert sessions_main(["--folder", str(root), "forget", "--session", caller.session]) == 0
+
+
+def swept(root: Path, caller: Caller) -> None:
+    gone = sweep(root, time.time() + 2 * 86_400, {})
+    assert "media" in {part.artefact for part in gone[caller.session]}

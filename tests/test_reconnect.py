@@ -17,9 +17,13 @@ from aiortc import RTCPeerConnection
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from stream import replay
 from stream.feed import CUT, Feed
+from stream.record_files import SessionFolder
 from stream.record_log import LogReader
 from tests.serving import Caller, calling, serving, until_no_call
+from tests.test_keep import seen_and_heard
+from tests.test_session_replay import cheaply
 from tests.webrtc_peers import Beeps, Flashes, accept, new_sender, offer_of, until
 from workers.messages import END, AudioChunk, Control, Gap, Progress, VideoFrame
 
@@ -167,14 +171,17 @@ def tracks() -> tuple[Beeps, Flashes]:
 
 
 @pytest.mark.usefixtures("quick_loss")
-def test_a_call_goes_on_after_a_cut(tmp_path: Path) -> None:
+def test_a_call_goes_on_after_a_cut(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its record and its media too."""
     folder = tmp_path / "records"
-    record = {"folder": str(folder)}
+    record = {"folder": str(folder), "days": {"estimates": 1, "media": 1}}
 
     async def run() -> Caller:
         async with (
             serving(record=record) as url,
-            calling(url, *tracks(), record=True) as caller,
+            calling(url, *tracks(), record=True, media=True) as caller,
         ):
             await until(lambda: len(states(caller)) > 4, 20)
             cut(caller.sender)
@@ -193,7 +200,7 @@ def test_a_call_goes_on_after_a_cut(tmp_path: Path) -> None:
             return caller
 
     caller = asyncio.run(run())
-    (path,) = folder.rglob("estimates*")
+    (path,) = folder.rglob("estimates.log")
     with LogReader(path) as reader:
         kept = [line for _, line in reader]
     gaps = cuts(kept)
@@ -207,6 +214,24 @@ def test_a_call_goes_on_after_a_cut(tmp_path: Path) -> None:
     assert sum(r["t"] > max(gap["t1"] for gap in gaps) for r in told) > 4
     assert kept[-1]["type"] == "end" and kept[-1]["reason"] == "left"
     assert {r["person"] for r in kept if r.get("person")} == {caller.person}
+    holes = {gap["source"]: (gap["t0"], gap["t1"]) for gap in gaps}
+    media_over_a_cut(SessionFolder(folder, caller.session), holes)
+    cheaply(monkeypatch)
+    replay.main(["--session", str(path.parent)])
+    result = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert result["from"] == "media" and sum(result["alone"]) < result["windows"] / 2
+
+
+def media_over_a_cut(session: SessionFolder, holes: dict[str, tuple[float, float]]) -> None:
+    """One file for both connections, with one hole that is where the gap is."""
+    for source, times in seen_and_heard(session.media).items():
+        t0, t1 = holes[source]
+        assert not [t for t in times if t0 + 0.1 < t < t1 - 0.1]
+        assert sum(t <= t0 + 0.1 for t in times) > 50 and sum(t >= t1 - 0.1 for t in times) > 20
+        assert np.sum(np.diff(times) > 0.5) == 1 and (np.diff(times) > 0).all()
+    with LogReader(session.file("media")) as log:
+        lines = [line for _, line in log]
+    assert {line["track"] for line in lines if line["t"] > holes["audio"][1] - 0.1} == set(holes)
 
 
 @pytest.mark.usefixtures("quick_loss")

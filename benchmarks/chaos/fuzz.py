@@ -38,6 +38,8 @@ def run(options: argparse.Namespace, journal: Journal) -> Result:
     figures = {}
     for name in options.targets or TARGETS:
         key = f"{name} {options.minutes:g} {options.inputs} {options.seed}"
+        if journal.done.get(key, {}).get("failed"):  # perhaps it was corrected meanwhile
+            del journal.done[key]
         figures[name] = journal.do(key, lambda name=name: fuzz(name, options))  # type: ignore[misc]
         print(name, figures[name], flush=True)
     return {"targets": figures, "held": not any(figure["failed"] for figure in figures.values())}
