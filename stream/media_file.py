@@ -113,9 +113,9 @@ class MediaFile:
         return left_out
 
     @property
-    def empty(self) -> bool:
-        """Whether not even its header could be written."""
-        return self._disk.size == 0
+    def size(self) -> int:
+        """Bytes; 0: not even its header could be written."""
+        return self._disk.size
 
     def sync(self) -> None:
         os.fdatasync(self._disk.descriptor)

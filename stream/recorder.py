@@ -86,7 +86,7 @@ class ArtefactWriter:
         except OSError as error:
             self.lost += len(lines)
             self.missed += len(lines)
-            return REASONS.get(error.errno or 0, "disk_failed")
+            return _reason(error)
         self.lost = 0
         return None
 
@@ -95,7 +95,7 @@ class ArtefactWriter:
             if self._log is not None:
                 self._log.sync()
         except OSError as error:
-            return REASONS.get(error.errno or 0, "disk_failed")
+            return _reason(error)
         return None
 
     def close(self) -> None:
@@ -156,7 +156,7 @@ class SessionWriter:
         self._parts["estimates"].missed += dropped
         reasons = [self._parts[name].write(lines, note) for name, lines in batches.items()]
         if self._media is not None:
-            reasons.append(_refusal(self._media.write))
+            reasons += [_refusal(self._media.write), _reason(self._media.refused)]
         if time.monotonic() - self._synced >= SYNC_PERIOD_S:
             reasons.append(self.sync())
         return next((reason for reason in reasons if reason), None)
@@ -191,8 +191,12 @@ def _refusal(work: Callable[[], None]) -> str | None:
     try:
         work()
     except OSError as error:
-        return REASONS.get(error.errno or 0, "disk_failed")
+        return _reason(error)
     return None
+
+
+def _reason(error: OSError | None) -> str | None:
+    return None if error is None else REASONS.get(error.errno or 0, "disk_failed")
 
 
 def key_hash(key: str) -> str:

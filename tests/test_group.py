@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from aiohttp import ClientSession, WSServerHandshakeError
+from aiohttp import ClientSession, WSCloseCode, WSServerHandshakeError
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
@@ -142,6 +142,30 @@ def test_a_room_is_told_after_each_interval_and_only_that_room() -> None:
         groups.turn(21.0)  # everybody is gone
 
     asyncio.run(run())
+
+
+def test_readers_of_a_room_end_with_the_server(tmp_path: Path) -> None:
+    """It does not wait for them, nor they for it."""
+
+    async def run() -> tuple[float, list[str], int | None]:
+        async with ClientSession() as http:
+            async with serving(access=access(tmp_path), group={}) as url:
+                path = f"{url}/api/rooms/r1/group"
+                socket = await http.ws_connect(path, headers=bearer(TOKEN))
+                hello = json.loads(await socket.receive_str())
+
+                async def read() -> list[str]:
+                    return [message.data async for message in socket]
+
+                reading = asyncio.create_task(read())
+                await asyncio.sleep(0.1)
+                begin = time.monotonic()
+            took = time.monotonic() - begin
+            return took, [hello["type"], *await reading], socket.close_code
+
+    took, told, code = asyncio.run(run())
+    assert took < 3.0 and told == ["group_hello"]
+    assert code == WSCloseCode.OK
 
 
 def test_less_than_five_cannot_be_configured() -> None:
