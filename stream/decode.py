@@ -25,6 +25,7 @@ from av.stream import Disposition, Stream
 from av.video.frame import VideoFrame as Picture
 from numpy.typing import NDArray
 
+from stream import riff
 from stream.decimate import Decimator
 from stream.errors import MediaError
 from stream.media import Request
@@ -88,6 +89,8 @@ class Decoder:
             )
             duration = _duration(container, streams, self._origin)
             exact = container.format.name not in ESTIMATED
+            if container.format.name in ("wav", "w64"):
+                self._check_size()
         if not streams:
             raise MediaError(
                 f"{request.path} has neither sound nor picture",
@@ -111,6 +114,13 @@ class Decoder:
             sources.append(read() if present else iter([(0.0, self._ended(kind))]))
         for _, message in heapq.merge(*sources, key=itemgetter(0)):
             yield message
+
+    def _check_size(self) -> None:
+        found = riff.sound(self.request.path)
+        if found is not None and found.there < found.promised:
+            self.problems.append(
+                f"its header promises {found.promised} bytes of sound, {found.there} are there"
+            )
 
     def _ended(self, kind: str) -> Progress:
         return Progress(self.request.person, "audio" if kind == "audio" else "video", END)

@@ -4,6 +4,7 @@ import itertools
 import math
 import os
 import signal
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,10 @@ import av
 import numpy as np
 import psutil
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from stream import riff
 from stream.decimate import Decimator
 from stream.decode import Decoder
 from stream.errors import MediaError
@@ -234,6 +238,41 @@ def test_a_file_that_was_cut_off_gives_what_is_there_and_an_error(
     assert "cut off" in caught.value.hint
     assert len(items) > 5
     assert media.position == pytest.approx(12 * share, abs=3.0)
+
+
+@pytest.mark.parametrize("name", ["a.wav", "a.w64", "wide.wav"])
+def test_sound_that_was_cut_off_by_a_millisecond_is_told(tmp_path: Path, name: str) -> None:
+    options = {"rf64": "always"} if name == "wide.wav" else None
+    path = recordings.write(tmp_path / name, audio="pcm_s16le", rate=16_000, options=options)
+    data = path.read_bytes()
+    read(path)
+    for missing in (1, 63_998):
+        path.write_bytes(data[:-missing])
+        there = 64_000 - missing
+        why = rf"could be read only to .*promises 64000 bytes of sound, {there} are there"
+        with pytest.raises(MediaError, match=why) as caught:
+            read(path)
+        assert "cut off" in caught.value.hint
+
+
+@pytest.mark.parametrize("size", [0, 0xFFFFFFFF])
+def test_sound_of_unknown_length_is_whole(tmp_path: Path, size: int) -> None:
+    """As it comes out of a pipe."""
+    path = recordings.write(tmp_path / "a.wav", audio="pcm_s16le", rate=16_000)
+    data = path.read_bytes()
+    at = data.index(b"data") + 4
+    path.write_bytes(data[:at] + size.to_bytes(4, "little") + data[at + 4 :])
+    assert riff.sound(path) is None
+    assert sound(read(path)[1])[-1].t1 == pytest.approx(2.0)
+
+
+@given(st.binary(max_size=200), st.sampled_from([b"RIFF\0\0\0\0WAVE", b"RF64\0\0\0\0WAVE", b""]))
+def test_any_header_can_be_looked_at(data: bytes, head: bytes) -> None:
+    with tempfile.NamedTemporaryFile() as file:
+        file.write(head + data)
+        file.flush()
+        found = riff.sound(file.name)
+    assert found is None or 0 <= found.there <= min(found.promised, len(data))
 
 
 def test_no_cut_through_the_index_is_a_crash_here(tmp_path: Path) -> None:
