@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from stream.earlier import as_now
 from stream.errors import StreamError
 from stream.records import SCHEMA
 from workers.states import REASONS
@@ -326,7 +327,7 @@ def lines(path: Path) -> Iterator[dict[str, Any]]:
                         f"{path}, line {number}: not a record (an object with a type)",
                         hint="see docs/records.md",
                     )
-                yield record
+                yield as_now(record)
     except (OSError, UnicodeDecodeError) as error:
         raise RecordsError(
             f"{path} cannot be read: {getattr(error, 'strerror', None) or error}",

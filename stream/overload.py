@@ -66,7 +66,7 @@ class Processor:
         used = sum(seconds - self._spent.get(pid, seconds) for pid, seconds in spent.items())
         self._steps.append((now - self._last, used))
         self._spent, self._last = spent, now
-        while sum(length for length, _ in self._steps) > CPU_S:
+        while len(self._steps) > 1 and sum(length for length, _ in self._steps) > CPU_S:
             self._steps.popleft()
 
     @property

@@ -25,6 +25,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, cast, get_args
 
+from stream.earlier import as_now
 from stream.errors import StreamError
 from stream.record_log import LogReader, Object, is_open
 
@@ -112,7 +113,7 @@ class SessionFolder:
             paths = [path for name, path in self.files().items() if name != "media"]
             readers = [opened.enter_context(self._reader(path)) for path in paths]
             for _, record in heapq.merge(*readers, key=lambda line: line[0]):
-                yield record
+                yield as_now(record)
             for reader in readers if damage is not None else ():
                 assert damage is not None
                 damage["damaged lines"] += reader.damage.lines

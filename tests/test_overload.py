@@ -127,6 +127,19 @@ def test_processor_time_is_that_of_the_processes() -> None:
     assert processor.cores == pytest.approx(spent / took, rel=0.1)
 
 
+def test_processor_time_is_known_after_a_long_stall(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of all times then the server must not seem to have nothing to do."""
+    now, spent = [0.0], [0.0]
+    monkeypatch.setattr(overload, "_spent", lambda _: spent[0])
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    processor = Processor(lambda: [1])
+    for step in (0.5, 0.5, 3 * overload.CPU_S):
+        now[0], spent[0] = now[0] + step, spent[0] + 1.5 * step
+        processor.measure()
+    monkeypatch.undo()
+    assert processor.cores == pytest.approx(1.5)
+
+
 def test_a_call_that_holds_too_much_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(overload, "MB", 1)  # 64 bytes: any picture that waits
 
