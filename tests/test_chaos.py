@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import random
+import socket
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +22,7 @@ from benchmarks.chaos.journal import Journal
 from benchmarks.chaos.mutate import mutate
 from benchmarks.chaos.payloads import calls, payload_start
 from benchmarks.chaos.relay import Link, Relay
+from benchmarks.chaos.veth import NETWORK, Cable, Unable
 
 
 def test_a_programme_goes_on_where_it_was_stopped(tmp_path: Path) -> None:
@@ -106,6 +109,33 @@ def test_the_relay_loses_what_its_script_says() -> None:
     first, again, other = (asyncio.run(both(seed)) for seed in ("1", "1", "2"))
     assert first == again != other
     assert 100 < len(first) < 180
+
+
+def test_nothing_gets_through_a_cable_that_is_pulled() -> None:
+    async def run(cable: Cable) -> list[bytes]:
+        with cable.inside("a"), socket.socket(type=socket.SOCK_DGRAM) as sender:
+            sender.connect((f"{NETWORK}.2", 9000))
+            with cable.inside("b"):
+                receiver = socket.socket(type=socket.SOCK_DGRAM)
+            with receiver:
+                receiver.bind((f"{NETWORK}.2", 9000))
+                receiver.settimeout(5.0)
+                sender.send(b"before")
+                came = [receiver.recv(100)]
+                pulling = asyncio.create_task(cable.pull(0.5))
+                await asyncio.sleep(0.3)
+                with contextlib.suppress(OSError):  # there is no way to there
+                    sender.send(b"meanwhile")
+                await pulling
+                sender.send(b"after")
+                return [*came, receiver.recv(100)]
+
+    try:
+        with Cable() as cable:
+            came = asyncio.run(run(cable))
+    except Unable as error:
+        pytest.skip(str(error))
+    assert came == [b"before", b"after"]
 
 
 def test_sound_is_counted_once() -> None:

@@ -7,7 +7,9 @@ concealed is lost), ``network`` the share of packets that the relay lost. Latenc
 to arrival behind the decoder, ``added`` that beyond the median of the first 5 s; ``settled_s`` are
 the seconds from the end of the faults until it is less than 20 ms above that median again. ``wer``
 is the word error rate of what is transcribed against the run without faults, of the same receiver;
-at ``clean`` that of the same sound 10 ms later, below which nothing can be told apart.
+at ``clean`` that of the same sound 10 ms later, below which nothing can be told apart. In
+``cut-cable`` both ends are in network namespaces, and the link between them is taken down; where
+that is not allowed, ``skipped`` says what is missing.
 
 What must hold: lost <= loss + 1 point at 1 and 5 %; added latency (95th percentile) <= 120 ms and
 settled within 10 s everywhere.
@@ -17,6 +19,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import os
 import time
 from dataclasses import dataclass
@@ -31,6 +34,7 @@ from benchmarks.chaos.heard import Heard, Ours, Plain, latencies, lost, lost_pla
 from benchmarks.chaos.journal import JOURNALS, PROJECT, Journal, Result
 from benchmarks.chaos.relay import Link, Relay
 from benchmarks.chaos.speech import Voice, encode, speech
+from benchmarks.chaos.veth import Cable, End, Unable
 from stream import models
 from tests.webrtc_peers import accept, new_sender, offer_of, report_exactly
 from workers.messages import SAMPLE_RATE
@@ -54,6 +58,8 @@ class Scene:
     """Loss in % for which the sender makes copies; 0: it makes none."""
     fast: float = 0.0
     """Parts per million by which the sender's clock is fast."""
+    pulled_s: float = 0.0
+    """The link itself is down in the last seconds of the faults."""
 
 
 SCENES = {
@@ -65,6 +71,7 @@ SCENES = {
     "reordered": Scene(Link(late=0.10, late_s=0.05)),
     "jitter": Scene(Link(jitter_s=0.1)),
     "cut": Scene(Link(cut_s=10.0)),
+    "cut-cable": Scene(pulled_s=10.0),
     "drift": Scene(fast=200.0),
 }
 
@@ -86,11 +93,12 @@ def run(options: argparse.Namespace, journal: Journal) -> Result:
         packets = encode(sound, scene.expects)
 
         def call(name: str = name, scene: Scene = scene, packets: Any = packets) -> Result:
-            return asyncio.run(both(name, scene, packets, f"{options.seed} {name}"))
+            return over_a_cable(name, scene, packets, f"{options.seed} {name}")
 
         figures[name] = journal.do(name, call)
         print(name, figures[name], flush=True)
-    words = {} if options.without_words else understood(options.scenes, journal)
+    heard = [name for name, figure in figures.items() if "skipped" not in figure]
+    words = {} if options.without_words else understood(heard, journal)
     for name, rates in words.items():
         for who, rate in rates.items():
             figures[name][who]["wer"] = rate
@@ -101,6 +109,8 @@ def judged(figures: Result) -> Result:
     """What must hold, by name."""
     held: dict[str, bool] = {}
     for name, figure in figures.items():
+        if "skipped" in figure:
+            continue
         ours, loss = figure["ours"], SCENES[name].link.loss
         if loss in (0.01, 0.05) and SCENES[name].expects:
             held[f"{name}: lost"] = ours["lost"] <= loss + 0.01
@@ -109,8 +119,30 @@ def judged(figures: Result) -> Result:
     return {"must_hold": held, "held": all(held.values())}
 
 
-async def both(name: str, scene: Scene, packets: list[bytes], seed: str) -> Result:
-    """One scene, over ours and plain aiortc at the same time."""
+def over_a_cable(name: str, scene: Scene, packets: list[bytes], seed: str) -> Result:
+    """One scene, over a cable where one is pulled."""
+    if not scene.pulled_s:
+        return asyncio.run(both(name, scene, packets, seed, None))
+    try:
+        with Cable() as cable:
+            return asyncio.run(both(name, scene, packets, seed, cable))
+    except Unable as error:
+        return {"skipped": str(error)}
+
+
+def at(cable: Cable | None, end: End) -> contextlib.AbstractContextManager[None]:
+    """Where sockets are made meanwhile."""
+    return contextlib.nullcontext() if cable is None else cable.inside(end)
+
+
+async def both(
+    name: str, scene: Scene, packets: list[bytes], seed: str, cable: Cable | None
+) -> Result:
+    """One scene, over ours and plain aiortc at the same time.
+
+    The sender is at end a of `cable`; so is the side of the relay from which the receiver, at end
+    b, gets its packets: all of them go over the cable, twice.
+    """
     seconds = len(packets) * 0.02
     faults = seconds - LEAD_S - TAIL_S
     ours, plain = Ours(), Plain()
@@ -121,13 +153,19 @@ async def both(name: str, scene: Scene, packets: list[bytes], seed: str) -> Resu
     answering = (ours.peer.answer, plain.answer)
     for sender, voice, relay, answer in zip(senders, voices, relays, answering, strict=True):
         sender.addTrack(voice)
-        offer = await relay.to_receiver(await offer_of(sender))
-        await accept(sender, await relay.to_sender(await answer(offer)))
+        with at(cable, "a"):
+            offer = await relay.to_receiver(await offer_of(sender))
+        with at(cable, "b"):
+            answered = await relay.to_sender(await answer(offer))
+        await accept(sender, answered)
         report_exactly(sender)
     load = os.getloadavg()[0]
     await asyncio.sleep(max(0.0, begin + LEAD_S - time.monotonic()))
     for relay in relays:
         relay.begin()
+    if cable is not None:
+        await asyncio.sleep(relays[0].span[1] - scene.pulled_s - time.monotonic())
+        await cable.pull(scene.pulled_s)
     await asyncio.sleep(begin + seconds + 0.5 - time.monotonic())
     first = (relays[1].first or 0) - (relays[1].lowest or 0)
     results = {
@@ -136,6 +174,9 @@ async def both(name: str, scene: Scene, packets: list[bytes], seed: str) -> Resu
     }
     counts = ours.peer.counts["audio"]
     span = relays[0].span
+    passed, missed = relays[0].counts["passed"], relays[0].counts["lost"]
+    if cable is not None:  # what did not come as far as the relay
+        missed = round(faults / voices[0].step) - passed
     made_up = (counts["concealed_ms"] + counts["recovered_ms"]) / 1000
     results["ours"] |= {"counts": dict(counts), "steps": ours.peer.clock.counts["steps"]}
     results["ours"]["lost"] = round(lost(ours, voices[0], span), 4)
@@ -149,7 +190,7 @@ async def both(name: str, scene: Scene, packets: list[bytes], seed: str) -> Resu
         relay.close()
     return {
         **results,
-        "network": round(relays[0].counts["lost"] / max(1, faults / voices[0].step), 4),
+        "network": round(missed / max(1, faults / voices[0].step), 4),
         "made_up_s": round(made_up, 2),
         "sender_late_ms": round(1000 * max(voice.late for voice in voices), 1),
         "load": round(load, 1),

@@ -44,7 +44,7 @@ class Relay:
 
     def __init__(self, link: Link, seconds: float, seed: str) -> None:
         self.counts: Counter[str] = Counter()
-        """``sent`` and ``lost`` packets of media, and those of media ``before`` the faults."""
+        """Packets of media: ``sent``, ``lost`` here, and ``passed`` on during the faults."""
         self.first: int | None = None
         """Sequence number of the first packet of media that was passed on."""
         self.lowest: int | None = None
@@ -117,6 +117,7 @@ class Relay:
         lost, late, jitter = rng.random(), rng.random(), rng.random()
         if self._is_cut() or lost < self._link.loss:
             return None
+        self.counts["passed"] += 1
         return jitter * self._link.jitter_s + (self._link.late_s if late < self._link.late else 0)
 
     def _is_cut(self) -> bool:
