@@ -42,9 +42,9 @@ from stream.datasets import read_clips
 from stream.engines import SHIPPED_CHECKPOINT
 from stream.extractors import LazyExtractors
 from stream.graph import feature_stages
+from stream.graph_settings import align_config, vad_config
 from stream.media import open_media
 from stream.samples import Maker
-from stream.session import align_config, vad_config
 from stream.spec import live_spec
 from workers.descriptors import describe
 from workers.face_features import MEASURED, complete

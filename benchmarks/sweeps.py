@@ -37,9 +37,9 @@ from stream.corruption import Mishearing, babble, lost_packets, pink_noise, with
 from stream.datasets import Clip, Comment, read_clips, read_comments
 from stream.extractors import LazyExtractors
 from stream.faces import face_sample
+from stream.graph_settings import align_config
 from stream.media import open_media
 from stream.samples import PERSON, ChangeSound, Maker
-from stream.session import align_config
 from stream.spec import LABELS, RATE, live_spec
 from workers.align import AlignStage
 from workers.face import FaceStage

@@ -54,8 +54,8 @@ from stream.corruption import pink_noise, with_noise
 from stream.engines import SHIPPED_CHECKPOINT
 from stream.extractors import LazyExtractors
 from stream.graph import feature_stages
+from stream.graph_settings import align_config, vad_config
 from stream.media import open_media
-from stream.session import align_config, vad_config
 from stream.smoothing import FILTERS, LOWEST_LEVEL, SmoothingConfig, filter_of, prior_of
 from stream.spec import live_spec
 from workers.infer import to_sample

@@ -20,9 +20,10 @@ from stream.config import ReplayConfig
 from stream.engines import Engines
 from stream.errors import ConsentError, MediaError
 from stream.graph import Flow
+from stream.graph_settings import expected_modalities
 from stream.media import Media, MediaItem, open_media
-from stream.records import Record
-from stream.session import Session, expected_modalities
+from stream.record_types import Record
+from stream.session import Session
 from workers.infer import InferenceEngine
 from workers.messages import SAMPLE_RATE, AudioChunk, Gap
 from workers.windows import WindowPlan

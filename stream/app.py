@@ -25,7 +25,7 @@ from stream.guards import MAX_BODY, add_headers, answer_in_json, limit_rate, onl
 from stream.limits import OfferError, Rate
 from stream.metrics import Metrics
 from stream.notice import NOTICE_TITLE, notice, page
-from stream.records import SCHEMA
+from stream.record_types import SCHEMA
 from stream.sections import Section
 from stream.smoothing import FILTERS
 from stream.sockets import keys, send_records

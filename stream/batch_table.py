@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from stream.batch import Row
-from stream.records import SCHEMA
+from stream.record_types import SCHEMA
 from stream.report.words import percent
 
 FIGURES = (

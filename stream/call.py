@@ -15,8 +15,9 @@ from stream.keep import MediaQueue
 from stream.line import Line
 from stream.metrics import Tally
 from stream.receivers import Kind
+from stream.record_types import Record
 from stream.recorder import CAPACITY, Recorder
-from stream.records import Record, to_json
+from stream.records import to_json
 from stream.session import Session
 from stream.webrtc import EventsChannel
 from workers.messages import Modality

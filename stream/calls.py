@@ -20,6 +20,7 @@ from stream.engines import Engines
 from stream.errors import ConsentError
 from stream.feed import Feed
 from stream.graph import Flow
+from stream.graph_settings import expected_modalities
 from stream.group import Groups
 from stream.keep import MediaQueue
 from stream.limits import network
@@ -28,10 +29,10 @@ from stream.metrics import Metrics
 from stream.overload import Overload
 from stream.purpose import objection
 from stream.receivers import Kind, Sink
+from stream.record_types import Record
 from stream.recorder import Recorder
-from stream.records import Record
 from stream.room import Rooms
-from stream.session import Session, expected_modalities
+from stream.session import Session
 from stream.turn import ice_servers
 from stream.webrtc import Peer, offered
 from workers.messages import Modality

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from stream.earlier import as_now
 from stream.errors import StreamError
-from stream.records import SCHEMA
+from stream.record_types import SCHEMA
 from workers.states import REASONS
 
 Floats = NDArray[np.float64]

@@ -15,7 +15,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
-from stream.records import SCHEMA, GroupHelloRecord, GroupRecord, Level, Record
+from stream.record_types import SCHEMA, GroupHelloRecord, GroupRecord, Level, Record
 from stream.room import reading
 from stream.sections import GroupConfig
 from stream.subscription import Subscription

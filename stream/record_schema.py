@@ -1,6 +1,6 @@
 """The JSON schema of a record: ``python -m stream.record_schema > records.schema.json``.
 
-Made from the types in ``stream.records``. Like docs/records.md it allows fields and types that it
+Made from the types in ``stream.record_types``. Like docs/records.md it allows fields and types that it
 does not name: a later version may add them.
 """
 
@@ -10,14 +10,14 @@ import json
 import types
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints, is_typeddict
 
-from stream import records
+from stream.record_types import SCHEMA, Record
 
 PLAIN = {str: "string", int: "integer", float: "number", bool: "boolean", type(None): "null"}
 
 
 def schema() -> dict[str, Any]:
     """JSON schema (2020-12) of one record."""
-    kinds = [kind for kind in get_args(records.Record) if is_typeddict(kind)]
+    kinds = [kind for kind in get_args(Record) if is_typeddict(kind)]
     rules = []
     for kind in kinds:
         names = get_args(get_type_hints(kind)["type"])
@@ -25,7 +25,7 @@ def schema() -> dict[str, Any]:
         rules.append({"if": named, "then": _of(kind)})
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "title": f"lddu-live record, schema {records.SCHEMA}",
+        "title": f"lddu-live record, schema {SCHEMA}",
         "type": "object",
         "properties": {"type": {"type": "string"}},
         "required": ["type"],

@@ -35,7 +35,7 @@ from stream.record_files import (
     sweep,
 )
 from stream.record_log import Line, LogWriter
-from stream.records import Record
+from stream.record_types import Record
 from stream.sections import RecordConfig
 from stream.session_index import Index, summary_of
 from stream.subscription import Subscription

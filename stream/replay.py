@@ -30,7 +30,7 @@ from stream.engines import Engines
 from stream.errors import ConfigError, MediaError, StreamError, run_command
 from stream.exports import EXPORTS
 from stream.outputs import Finished, Outputs
-from stream.records import Record
+from stream.record_types import Record
 from stream.runs import Plan, beside
 from stream.session_replay import replay_session
 from stream.smoothing import BASELINES

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 from stream.call import MAX_READERS, BusyError
-from stream.records import HelloRecord, PersonRecord, Record
+from stream.record_types import HelloRecord, PersonRecord, Record
 from stream.subscription import Subscription
 
 KINDS = ("hello", "state", "event", "transcript", "face", "person", "group", "gap", "end")

@@ -19,7 +19,7 @@ from stream.card import CardError, read_card
 from stream.config import ReplayConfig
 from stream.engines import SHIPPED_CHECKPOINT
 from stream.errors import ModelError
-from stream.records import SCHEMA
+from stream.record_types import SCHEMA
 
 SUFFIX = ".run.json"
 FORMAT = 1

@@ -18,8 +18,8 @@ from stream.datasets import Clip, Comment, Utterance
 from stream.errors import ConfigError
 from stream.extractors import LazyExtractors
 from stream.graph import feature_stages
+from stream.graph_settings import align_config, vad_config
 from stream.media import Media, open_media
-from stream.session import align_config, vad_config
 from stream.spec import LABELS
 from workers.align import AlignStage
 from workers.infer import to_sample

@@ -7,20 +7,26 @@ import logging
 from collections.abc import Callable
 from dataclasses import replace
 
-from lddu_model import FeatureSpec
 from stream import estimates, records
 from stream.call_settings import CallSettings
 from stream.config import Consent, StreamConfig
 from stream.degrade import REASON, Degrader, Load
 from stream.engines import Engines
-from stream.graph import Flow, Graph, GraphConfig, Many, Runs, build
+from stream.graph import Flow, Graph, Runs, build
+from stream.graph_settings import graph_config
 from stream.overlay import outlines
 from stream.pause import Pause
-from stream.records import Origin, Record
-from stream.smoothing import filter_of, smooth_config
-from stream.spec import MAX_WORDS, RATE
+from stream.record_types import (
+    ClockRecord,
+    EndRecord,
+    LoadRecord,
+    Origin,
+    Record,
+    RecordingRecord,
+    SettingsRecord,
+)
+from stream.smoothing import filter_of
 from stream.subscription import CAPACITY, Subscription
-from workers.align import AlignConfig
 from workers.gate import in_order
 from workers.mailbox import Closed
 from workers.messages import (
@@ -37,73 +43,9 @@ from workers.messages import (
     VideoFrame,
 )
 from workers.states import EmotionEvent, EmotionState, Reason, warming_up
-from workers.vad import VadConfig
 from workers.windows import WindowPlan
 
 log = logging.getLogger(__name__)
-
-
-def graph_config(
-    config: StreamConfig,
-    engines: Engines,
-    expected: frozenset[Modality],
-    flow: Flow,
-    plan: WindowPlan | None = None,
-    *,
-    both_ways: bool = False,
-    many: bool = False,
-    raw: bool = False,
-) -> GraphConfig:
-    """The graph's part of a configuration; `plan` defaults to sliding windows, `many` people may
-    be in the picture, `raw` estimates come too.
-    """
-    align = align_config(engines.model.spec, expected)
-    if flow is Flow.LIVE:
-        align = replace(align, max_wait=config.window.max_wait)
-    return GraphConfig(
-        plan=plan or WindowPlan.sliding(config.window.width, config.window.hop),
-        expected=expected,
-        vad=vad_config(config),
-        align=align,
-        smooth=smooth_config(
-            config.smoothing,
-            config.gate,
-            expected,
-            engines.model.thresholds,
-            engines.prior,
-            window=config.window.width,
-            both_ways=both_ways,
-            repeat=raw,
-        ),
-        flow=flow,
-        many=Many(config.many.at_once) if many else None,
-    )
-
-
-def vad_config(config: StreamConfig) -> VadConfig:
-    return VadConfig(max_s=config.analysis.max_segment)
-
-
-def align_config(spec: FeatureSpec, expected: frozenset[Modality]) -> AlignConfig:
-    """For recordings: every window waits for all sources."""
-    return AlignConfig(
-        dims={name: spec[name].dim for name in MODALITIES},
-        expected=expected,
-        face_rate=RATE,
-        max_words=MAX_WORDS,
-    )
-
-
-def expected_modalities(consent: Consent, *, audio: bool, video: bool) -> frozenset[Modality]:
-    """What the sources can give and the person agreed to."""
-    found: set[Modality] = set()
-    if video and consent.face:
-        found.add("face")
-    if audio and consent.voice:
-        found.add("voice")
-    if audio and consent.words:
-        found.add("words")
-    return frozenset(found)
 
 
 def with_reasons(state: EmotionState, more: set[Reason]) -> EmotionState:
@@ -149,7 +91,7 @@ class Session:
             runs,
         )
         self._degrader = Degrader(self.graph)
-        self._load: records.LoadRecord | None = None
+        self._load: LoadRecord | None = None
         self._lacked_until = -1.0
         self._hello = records.hello(
             session,
@@ -176,13 +118,13 @@ class Session:
         """People in a picture with many, since when."""
         self._lossless = flow is Flow.LOSSLESS
         self._subscribers: list[Subscription] = []
-        self._clock: records.ClockRecord | None = None
-        self._recording: records.RecordingRecord | None = None
+        self._clock: ClockRecord | None = None
+        self._recording: RecordingRecord | None = None
         self._settings = CallSettings()
-        self._told_settings: records.SettingsRecord | None = None
+        self._told_settings: SettingsRecord | None = None
         self._pause = Pause(person)
         self._config, self._model, self._prior = config, engines.model, engines.prior
-        self._ended: records.EndRecord | None = None
+        self._ended: EndRecord | None = None
         self._reason = "finished"
         self._abandoned = False
 

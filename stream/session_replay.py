@@ -25,7 +25,7 @@ from stream.engines import Engines, checkpoint_of
 from stream.errors import ConfigError
 from stream.media import open_media
 from stream.record_files import RecordError, SessionFolder
-from stream.records import Record
+from stream.record_types import Record
 from stream.session import with_reasons
 from stream.smoothing import filter_of, prior_of, smooth_config
 from stream.spec import live_spec

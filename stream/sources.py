@@ -15,9 +15,10 @@ from typing import Protocol
 from stream.config import Consent, StreamConfig
 from stream.engines import Engines
 from stream.graph import Flow
+from stream.graph_settings import expected_modalities
 from stream.receivers import Kind, Sink
-from stream.records import Origin, Record
-from stream.session import Session, expected_modalities
+from stream.record_types import Origin, Record
+from stream.session import Session
 from workers.messages import END, Progress
 
 

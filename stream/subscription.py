@@ -6,7 +6,7 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncIterator
 
-from stream.records import Record
+from stream.record_types import Record
 
 FACE_AGE_S = 1.0
 """Outlines that waited for longer are not told any more."""

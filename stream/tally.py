@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from stream.records import Record
+from stream.record_types import Record
 
 
 @dataclass(slots=True)

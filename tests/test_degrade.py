@@ -12,7 +12,7 @@ from stream.config import Consent, ServeConfig
 from stream.degrade import LOADS, TOP, Ladder
 from stream.engines import Engines
 from stream.graph import Flow
-from stream.records import Record
+from stream.record_types import Record
 from stream.session import Session
 from tests import synthetic
 from tests.serving import CheapEngines, Model

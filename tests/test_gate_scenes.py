@@ -21,7 +21,7 @@ from lddu_model import Prediction, Sample
 from stream.config import Consent, ServeConfig, load
 from stream.engines import Engines
 from stream.graph import Flow
-from stream.records import Record
+from stream.record_types import Record
 from stream.session import Session
 from tests import sounds, synthetic
 from tests.drawn_face import scene

@@ -18,7 +18,7 @@ from pydantic import ValidationError
 
 from stream.config import ServeConfig
 from stream.group import Groups, Member, summary
-from stream.records import LabelRecord, Record, StateRecord
+from stream.record_types import LabelRecord, Record, StateRecord
 from stream.sections import GroupConfig
 from stream.tickets import new_ticket, sign
 from tests.serving import calling, serving

@@ -12,7 +12,7 @@ import pytest
 
 from stream.config import Consent, ServeConfig
 from stream.receivers import Kind, Sink
-from stream.records import Origin, Record
+from stream.record_types import Origin, Record
 from stream.sources import run_source
 from tests import synthetic
 from tests.serving import cheap_engines

@@ -20,7 +20,7 @@ from stream.engines import Engines, Threads
 from stream.errors import ConfigError, run_command
 from stream.extractors import LazyExtractors
 from stream.media import open_media
-from stream.records import Record
+from stream.record_types import Record
 from stream.samples import Maker, after_others
 from stream.spec import LABELS, live_spec
 from tests import recordings

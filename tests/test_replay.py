@@ -25,7 +25,7 @@ from stream.config import ReplayConfig, load
 from stream.engines import Engines
 from stream.errors import ConsentError, MediaError, run_command
 from stream.record_schema import schema
-from stream.records import Record
+from stream.record_types import Record
 from stream.replay import Replay, targets
 from stream.spec import LABELS, live_spec
 from tests import recordings
