@@ -1,7 +1,7 @@
 """The JSON schema of a record: ``python -m stream.record_schema > records.schema.json``.
 
-Made from the types in ``stream.record_types``. Like docs/records.md it allows fields and types that it
-does not name: a later version may add them.
+Made from the types in ``stream.record_types``. Like docs/records.md it allows fields and types that
+it does not name: a later version may add them.
 """
 
 from __future__ import annotations
