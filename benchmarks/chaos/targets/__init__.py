@@ -15,6 +15,7 @@ TARGETS = {
     "sockets": "WebSocket frames",
     "configs": "configuration files and overrides",
     "records": "recorded sessions",
+    "media": "frames of kept media",
     "checkpoints": "checkpoints of models",
     "requests": "HTTP requests",
 }

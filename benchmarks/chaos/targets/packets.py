@@ -13,6 +13,7 @@ from typing import Any
 
 from aiortc.rtcrtpparameters import RTCRtpCodecParameters, RTCRtpReceiveParameters
 from aiortc.rtp import RtcpSenderInfo, RtcpSrPacket
+from OpenSSL import SSL
 
 from benchmarks.chaos.targets import Feed
 from stream.aiortc_inside import guard, said_goodbye
@@ -74,6 +75,8 @@ def opened() -> Iterator[Feed]:
 async def make(loop: asyncio.AbstractEventLoop) -> tuple[Feed, Peer]:
     peer = Peer("p1", frozenset({"audio", "video"}), Recorder(), fps=10, max_width=64)
     await peer.answer(OFFER)
+    for task in asyncio.all_tasks() - {asyncio.current_task()}:
+        task.cancel()  # it connects, and would read what is fed beside us
     receivers: list[Receiver] = list(peer._receivers.values())
     wire = Wire()
     for receiver in receivers:
@@ -81,6 +84,7 @@ async def make(loop: asyncio.AbstractEventLoop) -> tuple[Feed, Peer]:
         receiver._clock_used = lambda: None
         transport: Any = receiver.aiortc.transport
         transport._rx_srtp = wire
+        transport._ssl = dtls(transport)
         vars(transport.transport)["_recv"] = wire.receive
         vars(transport.transport)["_send"] = wire.send
         transport._RTCDtlsTransport__handshake_done = True
@@ -94,6 +98,14 @@ async def make(loop: asyncio.AbstractEventLoop) -> tuple[Feed, Peer]:
         loop.run_until_complete(take(transport, receivers))
 
     return feed, peer
+
+
+def dtls(transport: Any) -> SSL.Connection:
+    """As where the handshake begins."""
+    certificate = transport._RTCDtlsTransport__local_certificate
+    made = SSL.Connection(certificate._create_ssl_context(srtp_profiles=transport._srtp_profiles))
+    made.set_accept_state()
+    return made
 
 
 def register(receiver: Receiver) -> None:
