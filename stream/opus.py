@@ -100,7 +100,7 @@ def has_copy(packet: bytes) -> bool:
     parts = max(1, duration(packet) * 50 // RATE)
     flags = packet[1] >> (7 - parts) & 1
     if packet[0] & 4:  # stereo: the side channel has flags of its own
-        flags |= packet[1] >> (6 - 2 * parts) & 1 if parts < 3 else 0
+        flags |= packet[1] >> (6 - 2 * parts) & 1
     return bool(flags)
 
 
