@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections import defaultdict, deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import count, groupby
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -48,6 +49,18 @@ class _Pieces:
     """None: no word of the result (context, [CLS], [SEP], unknown)."""
 
 
+def silent_onnxruntime() -> Any:
+    """The library, which must not tell its maker about this machine.
+
+    It writes a device id and events into the user's cache folder and sends them, unless it finds
+    this variable when it is imported; its function ``disable_telemetry_events`` comes too late.
+    """
+    os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+    import onnxruntime  # only where it is used: the stage below runs beside it
+
+    return onnxruntime
+
+
 class TextEncoder:
     """all-MiniLM-L6-v2 (int8, ONNX), token by token. One instance serves all sessions.
 
@@ -57,9 +70,9 @@ class TextEncoder:
 
     def __init__(self, model_dir: Path, *, threads: int = 1) -> None:
         """Load model.onnx and tokenizer.json. Raises ``TextModelError``."""
-        import onnxruntime  # only where it is used: the stage below runs beside it
         from tokenizers import Tokenizer
 
+        onnxruntime = silent_onnxruntime()
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
