@@ -69,6 +69,9 @@ class AnalysisConfig(Section):
     language: str | None = "en"
     """ISO 639-1 code; none: detected per segment (needs a multilingual model)."""
     asr_model: Literal["whisper-tiny.en", "whisper-base"] = "whisper-tiny.en"
+    text_model: Literal["minilm", "e5-small"] = "minilm"
+    """What makes vectors of words: minilm knows English, e5-small Chinese and English. A checkpoint
+    needs the one that it was trained with."""
     max_segment: Annotated[float, Field(ge=1.5, le=28.0)] = 2.4
     """Speech is sent to transcription in segments of at most this many seconds."""
     words: bool = True

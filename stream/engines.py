@@ -159,7 +159,7 @@ def _remote(config: StreamConfig) -> dict[str, Any]:
         "voice": lambda: RemoteVoice(
             weights_of(config, "whisper-tiny.en"), spare=True, device=device.asr, threads=threads
         ),
-        "text": lambda: RemoteText(weights_of(config, "minilm"), threads=threads),
+        "text": lambda: RemoteText(weights_of(config, config.analysis.text_model), threads=threads),
         "face": lambda: face_engine(config),
     }
     with ThreadPoolExecutor(len(starts)) as pool:

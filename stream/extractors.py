@@ -55,7 +55,9 @@ class LazyExtractors:
     def text(self) -> TextEncoder:
         from workers.text import TextEncoder
 
-        return TextEncoder(weights_of(self._config, "minilm"), threads=self._config.device.threads)
+        config = self._config
+        path = weights_of(config, config.analysis.text_model)
+        return TextEncoder(path, threads=config.device.threads)
 
     @cached_property
     def face(self) -> FaceEngine:

@@ -61,8 +61,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder of the set")
     parser.add_argument("--count", type=int, default=12_000, help="samples (default 12000)")
     parser.add_argument("--seed", type=int, default=1, help="another seed, other faces")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="changes a setting"
+    )
     options = parser.parse_args(arguments)
-    config = configuration.load(PrepareConfig, options.config)
+    overrides = configuration.parse_overrides(options.set)
+    config = configuration.load(PrepareConfig, options.config, overrides)
     write_faces(options.out, config, options.count, options.seed)
     print(json.dumps({"folder": str(options.out), "samples": options.count}))
     return 0

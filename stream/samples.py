@@ -139,7 +139,7 @@ class Maker:
         longest = self.config.analysis.max_segment
         spoken = [_spoken(comment.words, longest) for comment in comments]
         before = [_ending_at_zero(_spoken(comment.before, longest)) for comment in comments]
-        later = _Later()
+        later = _Later(self.extractors.text.languages)
         for first, segments in zip(before, spoken, strict=True):
             stage, asked = TextStage(PERSON, later), len(later.texts)
             _push_all(stage, first)
@@ -207,7 +207,8 @@ class Maker:
 class _Later:
     """Notes what is to be encoded, so that it can be done in batches."""
 
-    def __init__(self) -> None:
+    def __init__(self, languages: frozenset[str]) -> None:
+        self.languages = languages
         self.texts: list[tuple[tuple[str, ...], tuple[str, ...]]] = []
 
     def encode(self, words: Sequence[str], context: Sequence[str] = ()) -> Float32:
@@ -219,6 +220,7 @@ class _Known:
     """Answers what was noted; zeros for what was not."""
 
     def __init__(self, encoder: TextEncoder, later: _Later) -> None:
+        self.languages = encoder.languages
         vectors = encoder.encode_many(later.texts)
         self._vectors = dict(zip(later.texts, vectors, strict=True))
 

@@ -6,6 +6,7 @@ from lddu_model import FeatureSpec, ModalitySpec
 from stream.config import StreamConfig
 from stream.weights import TABLE
 from workers.face import FEATURE_NAMES
+from workers.text import TEXT_DIM
 from workers.voice import VOICE_DIM
 
 LABELS = ("happy", "sad", "anger", "surprise", "disgust", "fear")
@@ -17,7 +18,11 @@ RATE = 10.0
 MAX_WORDS = 20
 """Words per window that are kept."""
 
-MINILM_DIM = 384
+WORDS = {
+    "minilm": ("live-v1", "all-MiniLM-L6-v2 int8 tokens", "model.onnx"),
+    "e5-small": ("live-multi", "multilingual-e5-small q4 tokens", "e5-small-q4.bin"),
+}
+"""Text model -> name of the specification, what the words are, file of the weights."""
 
 
 def live_spec(config: StreamConfig) -> FeatureSpec:
@@ -26,17 +31,19 @@ def live_spec(config: StreamConfig) -> FeatureSpec:
     The hop between windows is no part of it: it changes how often, not what is estimated.
     """
     width = config.window.width
+    text = config.analysis.text_model
+    name, words, file = WORDS[text]
     steps = round(width * RATE)
     return FeatureSpec(
-        name="live-v1",
+        name=name,
         modalities=(
             ModalitySpec(
                 "words",
-                MINILM_DIM,
+                TEXT_DIM,
                 MAX_WORDS,
                 None,
-                "all-MiniLM-L6-v2 int8 tokens",
-                _sha("minilm", "model.onnx"),
+                words,
+                _sha(text, file),
             ),
             ModalitySpec(
                 "voice",

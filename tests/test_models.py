@@ -311,6 +311,7 @@ def test_command_line_lists_all_with_their_state(cache: Path) -> None:
         "whisper-tiny.en": "missing",
         "whisper-base": "optional",
         "minilm": "missing",
+        "e5-small": "optional",
     }
 
 

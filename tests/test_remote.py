@@ -66,6 +66,7 @@ def test_answers_are_those_of_an_engine_here(
     with closing(RemoteText(models("minilm"), threads=1)) as text:
         expected = TextEncoder(models("minilm")).encode(words, before)
         np.testing.assert_array_equal(text.encode(words, before), expected)
+        assert text.languages == {"en"}
     with closing(RemoteTranscriber(whisper, device="cpu", language="en", threads=1)) as hears:
         after = Before(SOUND[:8000], ("well",), "en")
         expected_words = Transcriber(whisper, device="cpu").transcribe(SOUND, after)

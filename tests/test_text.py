@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from workers.messages import END, Float32, Gap, Progress, TextFrames, TranscriptSegment, Word
-from workers.text import TEXT_DIM, TextEncoder, TextModelError, TextStage
+from workers.pieces import TextModelError
+from workers.text import TEXT_DIM, TextEncoder, TextStage
 
 SAID = ["I", "am", "so", "happy", "about", "these", "results"]
 
@@ -101,6 +102,7 @@ def test_a_missing_model_is_named(tmp_path: Path) -> None:
 class Notes:
     """Notes what it was asked to encode."""
 
+    languages = frozenset({"en"})
     asked: list[tuple[list[str], list[str]]] = field(default_factory=list)
 
     def encode(self, words: Sequence[str], context: Sequence[str] = ()) -> Float32:

@@ -61,7 +61,8 @@ def _voice(path: Path, **settings: Any) -> tuple[Call, Ready]:
 def _text(path: Path, **settings: Any) -> tuple[Call, Ready]:
     from workers.text import TextEncoder
 
-    return TextEncoder(path, **settings).encode, Ready()
+    encoder = TextEncoder(path, **settings)
+    return encoder.encode, Ready({"languages": encoder.languages})
 
 
 def _model(path: Path, threads: int, **settings: Any) -> tuple[Call, Ready]:

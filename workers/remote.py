@@ -131,6 +131,11 @@ class RemoteText(Remote):
     def __init__(self, path: Path, **settings: Any) -> None:
         super().__init__("text", {"path": path, **settings}, again=True)
 
+    @property
+    def languages(self) -> frozenset[str]:
+        languages: frozenset[str] = self.facts["languages"]
+        return languages
+
     def encode(self, words: Sequence[str], context: Sequence[str] = ()) -> Float32:
         vectors: Float32 = self._ask(list(words), list(context))
         return vectors

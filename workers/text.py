@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections import defaultdict, deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import count, groupby
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 
-from workers.errors import WorkerError
+from workers.e5 import E5
 from workers.messages import Float32, Message, TextFrames, TranscriptSegment, Word, freeze
+from workers.minilm import MiniLM
+from workers.pieces import Network, Piece
 
 TEXT_DIM = 384
+"""Of either encoder."""
 
 MAX_TOKENS = 256
-"""Word pieces that are encoded at once: what the model was trained for, with [CLS] and [SEP]."""
-
-LANGUAGES = frozenset({"en"})
-"""Languages that all-MiniLM-L6-v2 knows."""
+"""Word pieces that are encoded at once: what the smaller model was trained for, all included."""
 
 CONTEXT_WORDS = 16
 CONTEXT_S = 6.0
@@ -32,66 +31,34 @@ Text = tuple[Sequence[str], Sequence[str]]
 """Words, and the words before them."""
 
 
-class TextError(WorkerError):
-    """The text encoder cannot be loaded or used."""
-
-
-class TextModelError(TextError, OSError):
-    """The model folder cannot be used."""
-
-
 @dataclass(frozen=True, slots=True)
-class _Pieces:
-    """Word pieces of one input, and to which word (row of the result) each belongs."""
+class _Input:
+    """Tokens of one input, and to which words (rows of the result) each belongs."""
 
     ids: list[int]
-    rows: list[int | None]
-    """None: no word of the result (context, [CLS], [SEP], unknown)."""
-
-
-def silent_onnxruntime() -> Any:
-    """The library, which must not tell its maker about this machine.
-
-    It writes a device id and events into the user's cache folder and sends them, unless it finds
-    this variable when it is imported; its function ``disable_telemetry_events`` comes too late.
-    """
-    os.environ["ORT_DISABLE_TELEMETRY"] = "1"
-    import onnxruntime  # only where it is used: the stage below runs beside it
-
-    return onnxruntime
+    rows: list[range]
+    """Empty: no word of the result (context, what stands around every input, unknown)."""
 
 
 class TextEncoder:
-    """all-MiniLM-L6-v2 (int8, ONNX), token by token. One instance serves all sessions.
+    """Words to vectors, token by token. One instance serves all sessions.
 
-    The vector of a word is the mean of the last hidden states of its word pieces. Pieces that the
+    The vector of a word is the mean of the last hidden states of its pieces. Pieces that the
     vocabulary does not have are left out; a word of nothing else gets the zero vector.
     """
 
-    def __init__(self, model_dir: Path, *, threads: int = 1) -> None:
-        """Load model.onnx and tokenizer.json. Raises ``TextModelError``."""
-        from tokenizers import Tokenizer
+    def __init__(self, path: Path, *, threads: int = 1) -> None:
+        """Load the weights ``minilm`` (a folder) or ``e5-small`` (a file).
 
-        onnxruntime = silent_onnxruntime()
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.inter_op_num_threads = 1
-        options.log_severity_level = 3
-        try:
-            self._session = onnxruntime.InferenceSession(
-                str(model_dir / "model.onnx"), options, providers=["CPUExecutionProvider"]
-            )
-            self._tokenizer = Tokenizer.from_file(str(model_dir / "tokenizer.json"))
-        except Exception as error:  # both libraries raise bare or own exceptions of many kinds
-            raise TextModelError(
-                f"text: {model_dir} cannot be loaded: {error}",
-                hint="run: python -m stream.models fetch minilm",
-            ) from error
-        self._tokenizer.no_truncation()
-        self._tokenizer.no_padding()
-        self._unknown = self._token("[UNK]")
-        self._first, self._last = self._token("[CLS]"), self._token("[SEP]")
+        Raises ``TextModelError`` or ``Q4Error``.
+        """
+        self._network: Network = E5(path, threads) if path.is_file() else MiniLM(path, threads)
         self._lock = threading.Lock()
+
+    @property
+    def languages(self) -> frozenset[str]:
+        """Whose words it knows, as ISO 639-1 codes."""
+        return self._network.languages
 
     def encode(self, words: Sequence[str], context: Sequence[str] = ()) -> Float32:
         """Vectors (len(words), ``TEXT_DIM``) of `words`, which follow the words of `context`."""
@@ -101,71 +68,61 @@ class TextEncoder:
         """The same for many texts, faster; results do not depend on what else is in the batch."""
         vectors = [np.zeros((len(words), TEXT_DIM), np.float32) for words, _ in texts]
         jobs = [
-            (which, pieces)
+            (which, each)
             for which, (words, context) in enumerate(texts)
-            for pieces in self._pieces(words, context)
+            for each in self._inputs(words, context)
         ]
         jobs.sort(key=lambda job: len(job[1].ids))
         counter = count()
         for _, group in groupby(jobs, key=lambda _: next(counter) // batch):
             some = list(group)
-            states = self._run([pieces.ids for _, pieces in some])
-            for (which, pieces), state in zip(some, states, strict=True):
-                _average(state, pieces.rows, vectors[which])
+            states = self._run([each.ids for _, each in some])
+            for (which, each), state in zip(some, states, strict=True):
+                _average(state, each.rows, vectors[which])
         return vectors
 
-    def _token(self, name: str) -> int:
-        token = self._tokenizer.token_to_id(name)
-        if token is None:
-            raise TextModelError(
-                f"text: the tokenizer has no {name}", hint="run: python -m stream.models verify"
-            )
-        return int(token)
+    @property
+    def _room(self) -> int:
+        """Tokens of an input that are its own."""
+        return MAX_TOKENS - len(self._network.begin) - 1
 
-    def _pieces(self, words: Sequence[str], context: Sequence[str]) -> Iterator[_Pieces]:
+    def _inputs(self, words: Sequence[str], context: Sequence[str]) -> Iterator[_Input]:
         """One input, or several where the words do not fit into one."""
-        before = self._split(context)
-        room = MAX_TOKENS - 2
-        ids: list[int] = []
-        rows: list[int | None] = []
-        for row, word in enumerate(self._split(words)):
-            if len(ids) + len(word) > room and ids:
-                yield self._input(ids, rows, before)
-                before, ids, rows = [ids], [], []
-            ids += word[:room]
-            rows += [row] * len(word[:room])
-        if any(row is not None for row in rows):
-            yield self._input(ids, rows, before)
+        before = [piece.id for piece in self._network.pieces(context)]
+        inside: list[Piece] = []
+        for group in _groups(self._network.pieces(words)):
+            if len(inside) + len(group) > self._room and inside:
+                yield self._input(inside, before)
+                before, inside = [piece.id for piece in inside], []
+            inside += group[: self._room]
+        if inside:
+            yield self._input(inside, before)
 
-    def _input(self, ids: list[int], rows: list[int | None], before: list[list[int]]) -> _Pieces:
+    def _input(self, inside: Sequence[Piece], before: Sequence[int]) -> _Input:
         """Put the last of what was said before in front, as much as fits."""
-        room = MAX_TOKENS - 2 - len(ids)
-        left = [piece for word in before for piece in word]
-        left = left[max(0, len(left) - room) :]
-        known = [row if i != self._unknown else None for i, row in zip(ids, rows, strict=True)]
-        none: list[int | None] = [None] * (1 + len(left))
-        return _Pieces([self._first, *left, *ids, self._last], [*none, *known, None])
-
-    def _split(self, words: Sequence[str]) -> list[list[int]]:
-        """Word pieces of each word."""
-        return [e.ids for e in self._tokenizer.encode_batch(list(words), add_special_tokens=False)]
+        left = before[max(0, len(before) - (self._room - len(inside))) :]
+        head = [*self._network.begin, *left]
+        rows = [range(each.first, each.last + 1) if each.known else range(0) for each in inside]
+        ids = [*head, *(piece.id for piece in inside), self._network.end]
+        return _Input(ids, [*[range(0)] * len(head), *rows, range(0)])
 
     def _run(self, inputs: Sequence[list[int]]) -> Float32:
         """Last hidden states (B, T, D), padded at the end."""
         longest = max(map(len, inputs))
-        ids = np.zeros((len(inputs), longest), np.int64)
+        ids = np.full((len(inputs), longest), self._network.padding, np.int64)
         mask = np.zeros_like(ids)
-        for row, pieces in enumerate(inputs):
-            ids[row, : len(pieces)] = pieces
-            mask[row, : len(pieces)] = 1
-        feed = {"input_ids": ids, "attention_mask": mask, "token_type_ids": np.zeros_like(ids)}
+        for row, tokens in enumerate(inputs):
+            ids[row, : len(tokens)] = tokens
+            mask[row, : len(tokens)] = 1
         with self._lock:
-            return np.asarray(self._session.run(None, feed)[0], np.float32)
+            return self._network.states(ids, mask)
 
 
 class EncodesText(Protocol):
     """What ``TextEncoder`` does."""
 
+    @property
+    def languages(self) -> frozenset[str]: ...
     def encode(self, words: Sequence[str], context: Sequence[str] = ()) -> Float32: ...
 
 
@@ -209,7 +166,7 @@ class TextStage:
         return []
 
     def _vectors(self, item: TranscriptSegment) -> Float32:
-        if item.language not in LANGUAGES:
+        if item.language not in self._encoder.languages:
             self._before[item.person].clear()
             return np.zeros((len(item.words), TEXT_DIM), np.float32)
         oldest = item.words[0].t0 - self._context_s
@@ -219,11 +176,23 @@ class TextStage:
         return self._encoder.encode([word.text for word in item.words], context)
 
 
-def _average(states: Float32, rows: Sequence[int | None], out: Float32) -> None:
+def _groups(pieces: Sequence[Piece]) -> Iterator[list[Piece]]:
+    """Pieces of words that share none with other words."""
+    group: list[Piece] = []
+    for piece in pieces:
+        if group and piece.first > group[-1].last:
+            yield group
+            group = []
+        group.append(piece)
+    if group:
+        yield group
+
+
+def _average(states: Float32, rows: Sequence[range], out: Float32) -> None:
     """Write the mean of the states (T, D) of each row of `out` (n, D)."""
     of_row: dict[int, list[int]] = {}
-    for position, row in enumerate(rows):
-        if row is not None:
+    for position, some in enumerate(rows):
+        for row in some:
             of_row.setdefault(row, []).append(position)
     for row, positions in of_row.items():
         out[row] = states[positions].mean(axis=0)
