@@ -131,8 +131,6 @@ class MediaWriter:
     def __init__(self, log: Path, media: Path, header: dict[str, Any], queue: MediaQueue) -> None:
         self.lost = 0
         """Frames that could not be written."""
-        self.refused: OSError | None = None
-        """Why the disk took nothing when it was last asked; media waits before it is."""
         self._paths = log, media
         self._header = header
         self._queue = queue
@@ -159,18 +157,11 @@ class MediaWriter:
             lines = self._new_lines(frames)
             if lines:
                 self._log.append(lines)
-            size = self._file.size
             self.lost += self._file.write(frames)
-            if self._file.size > size:
-                self.refused = None
-        except OSError as error:
-            self.refused = error
+        except OSError:
+            self._lines.clear()  # perhaps not told
             self.lost += len(frames)
             self._queue.lost(frames)
-            if self._file is not None and self._file.size == 0:
-                self._file.close()
-                self._file = None
-                self._paths[1].unlink()
             raise
 
     def sync(self) -> None:

@@ -1,39 +1,30 @@
 """The file of kept media: encoded frames as they came, in Matroska, in stream time.
 
-A cluster every half second, so that a killed writer leaves everything but the last one readable.
-Times of a track only rise. Sound that comes again is left out, as a session leaves it out; pictures
-are needed to decode what follows, so one that comes too late follows the last one by a millisecond.
+What is written at once is one cluster, so that a killed writer leaves all of it readable. Times of
+a track only rise. Sound that comes again is left out, as a session leaves it out; pictures are
+needed to decode what follows, so one that comes too late follows the last one by a millisecond.
 """
 
 from __future__ import annotations
 
 import contextlib
 import fcntl
-import fractions
 import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
-
-import av
-from av.container import OutputContainer
-from av.error import FFmpegError
-from av.packet import Packet
+from typing import NamedTuple
 
 from stream import opus
 from stream.clock import Stamp
+from stream.matroska import Block, Picture, Sound, clusters, header
 from stream.receivers import RATES, Kind
 
-OPTIONS = {"live": "1", "cluster_time_limit": "500", "flush_packets": "1"}
-
-MS = fractions.Fraction(1, 1000)
-
-NAMES = {"opus": "libopus", "vp8": "vp8", "h264": "h264"}
-"""Codec, as RTP calls it, lower case -> as FFmpeg does."""
+CHANNELS = 2
+"""What WebRTC says of all Opus (RFC 7587, 7)."""
 
 SIZE = (640, 360)
-"""What the header says where the stream does not say it in its first frame; decoders go by that."""
+"""What the header says of H.264; decoders go by its parameters."""
 
 
 class Kept(NamedTuple):
@@ -45,94 +36,64 @@ class Kept(NamedTuple):
     stamp: Stamp
 
 
-class _Disk:
-    """A file that only its owner may read, locked while it is open; PyAV writes to it.
+class MediaFile:
+    """Has the tracks of the frames that came first; only its owner may read it, locked while open.
 
-    FFmpeg gives a file up after its first error: here it hears of none, and ``refusal`` tells.
+    Methods raise OSError.
     """
 
-    def __init__(self, path: Path) -> None:
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-        self.descriptor = os.open(path, flags, 0o600)
-        self.size = 0
-        self.refusal: OSError | None = None
-        with contextlib.suppress(OSError):  # a file system without locks
-            fcntl.flock(self.descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-
-    def write(self, data: bytes) -> int:
-        """All of it, or what there is room for."""
-        view = memoryview(data)
-        while view and self.refusal is None:
-            try:
-                count = os.write(self.descriptor, view)
-            except OSError as error:
-                self.refusal = error
-                break
-            self.size += count
-            view = view[count:]
-        return len(data)
-
-    def cut(self, size: int) -> None:
-        """Take back what was written after `size`: half of it would hide what follows."""
-        self.refusal = None
-        os.ftruncate(self.descriptor, size)
-        os.lseek(self.descriptor, size, os.SEEK_SET)
-        self.size = size
-
-
-class MediaFile:
-    """Matroska with the tracks of the frames that came first."""
-
     def __init__(self, path: Path, first: dict[Kind, Kept]) -> None:
-        """`first`: of each track the first frame. Raises OSError."""
-        self._disk = _Disk(path)
-        self._container: OutputContainer = av.open(
-            self._disk, "w", format="matroska", options=OPTIONS
-        )
+        """`first`: of each track the first frame."""
         self._codecs = {kind: frame.codec for kind, frame in first.items()}
+        self._numbers = {kind: number for number, kind in enumerate(first, start=1)}
         self._newest = dict.fromkeys(first, -1)
         """Milliseconds."""
-        self._failed = False
         self._heard = 0.0
         """Until where there is sound, in seconds."""
-        self._tracks = {kind: _track(self._container, frame) for kind, frame in first.items()}
+        begin = header([_track(frame) for frame in first.values()])
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+        self._descriptor = os.open(path, flags, 0o600)
+        self._size = 0
+        with contextlib.suppress(OSError):  # a file system without locks
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        try:
+            self._append(begin)
+        except OSError:
+            os.close(self._descriptor)
+            path.unlink()
+            raise
 
     def write(self, frames: Sequence[Kept]) -> int:
-        """Returns how many were left out: of a codec or kind that came later, or unreadable."""
-        left_out, good = 0, self._disk.size
+        """Returns how many were left out: of a codec or kind that came later."""
+        blocks, left_out = [], 0
         for frame in frames:
-            if self._failed or self._codecs.get(frame.kind) != frame.codec:
+            if self._codecs.get(frame.kind) != frame.codec:
                 left_out += 1
             elif frame.kind == "video" or self._is_new(frame):
-                left_out += not self._mux(frame)
-        refusal = self._disk.refusal
-        if refusal is not None:
-            with contextlib.suppress(OSError):
-                self._disk.cut(good)
-            raise refusal
+                block = self._block(frame)
+                left_out += not block.data
+                blocks += [block] if block.data else []
+        self._append(clusters(blocks))
         return left_out
 
-    @property
-    def size(self) -> int:
-        """Bytes; 0: not even its header could be written."""
-        return self._disk.size
-
     def sync(self) -> None:
-        os.fdatasync(self._disk.descriptor)
+        os.fdatasync(self._descriptor)
 
     def close(self) -> None:
-        try:
-            with contextlib.suppress(FFmpegError):
-                self._container.close()
-        finally:
-            os.close(self._disk.descriptor)
+        os.close(self._descriptor)
 
-    def _mux(self, frame: Kept) -> bool:
+    def _append(self, data: bytes) -> None:
+        """All of it or nothing: half of a cluster would hide what follows."""
+        view = memoryview(data)
         try:
-            self._container.mux(self._packet(frame))
-        except FFmpegError:  # of what strangers sent; a muxer that failed must not be used again
-            self._failed = True
-        return not self._failed
+            while view:
+                view = view[os.write(self._descriptor, view) :]
+        except OSError:
+            with contextlib.suppress(OSError):
+                os.ftruncate(self._descriptor, self._size)
+                os.lseek(self._descriptor, self._size, os.SEEK_SET)
+            raise
+        self._size += len(data)
 
     def _is_new(self, sound: Kept) -> bool:
         """Whether most of it lies after what there is, and after the beginning of the session."""
@@ -145,36 +106,50 @@ class MediaFile:
         self._heard = sound.stamp.t + length
         return True
 
-    def _packet(self, frame: Kept) -> Packet[Any]:
+    def _block(self, frame: Kept) -> Block:
         at = max(round(frame.stamp.t * 1000), self._newest[frame.kind] + 1, 0)
         self._newest[frame.kind] = at
-        packet = Packet(frame.data)
-        packet.stream = self._tracks[frame.kind]
-        packet.time_base = MS
-        packet.pts = packet.dts = at
-        packet.is_keyframe = frame.kind == "audio" or starts_key(frame)
-        return packet
-
-
-def _track(container: OutputContainer, first: Kept) -> Any:
-    name = NAMES[first.codec]
-    if first.kind == "audio":  # an encoder, unused, for what the header says of Opus
-        return container.add_stream(name, rate=RATES["audio"])
-    width, height = _vp8_size(first.data) or SIZE
-    return container.add_mux_stream(name, width=width, height=height)
+        data, key = frame.data, frame.kind == "audio" or starts_key(frame)
+        if frame.codec == "h264":
+            data = b"".join(len(unit).to_bytes(4, "big") + unit for unit in _units(data))
+        return Block(self._numbers[frame.kind], at, key, data)
 
 
 def starts_key(frame: Kept) -> bool:
     """Whether a picture can be decoded without any before it.
 
-    Of H.264 that is a key picture with its parameter sets. FFmpeg takes what the header says from
-    those of the first one, and crashes (8.1) where it goes on without them.
+    Of H.264 that is a key picture with its parameter sets: those of the first are in the header.
     """
     if frame.codec == "vp8":
         return bool(frame.data) and frame.data[0] & 1 == 0
-    units = re.split(b"\0\0\1", frame.data)[1:]
-    lengths = {unit[0] & 0x1F: len(unit) for unit in reversed(units) if unit}
+    lengths = {unit[0] & 0x1F: len(unit) for unit in _units(frame.data)}
     return lengths.get(7, 0) >= 4 and lengths.get(8, 0) >= 2 and 5 in lengths
+
+
+def _track(first: Kept) -> Sound | Picture:
+    if first.kind == "audio":
+        return Sound(CHANNELS, RATES["audio"])
+    if first.codec == "vp8":
+        return Picture("vp8", *(_vp8_size(first.data) or SIZE))
+    units = {unit[0] & 0x1F: unit for unit in _units(first.data)}
+    return Picture("h264", *SIZE, _avc_parameters(units[7], units[8]))
+
+
+def _units(data: bytes) -> list[bytes]:
+    """Units of H.264 between start codes (ITU-T H.264, annex B)."""
+    units = (unit.rstrip(b"\0") for unit in re.split(b"\0\0\1", data)[1:])
+    return [unit for unit in units if unit]
+
+
+def _avc_parameters(sequence: bytes, picture: bytes) -> bytes:
+    """What a header says of H.264: profile, units with 4 bytes of length, parameter sets."""
+    return b"".join(
+        (
+            b"\x01" + sequence[1:4] + b"\xff\xe1",
+            len(sequence).to_bytes(2, "big") + sequence,
+            b"\x01" + len(picture).to_bytes(2, "big") + picture,
+        )
+    )
 
 
 def _vp8_size(data: bytes) -> tuple[int, int] | None:

@@ -156,7 +156,7 @@ class SessionWriter:
         self._parts["estimates"].missed += dropped
         reasons = [self._parts[name].write(lines, note) for name, lines in batches.items()]
         if self._media is not None:
-            reasons += [_refusal(self._media.write), _reason(self._media.refused)]
+            reasons.append(_refusal(self._media.write))
         if time.monotonic() - self._synced >= SYNC_PERIOD_S:
             reasons.append(self.sync())
         return next((reason for reason in reasons if reason), None)
@@ -195,8 +195,8 @@ def _refusal(work: Callable[[], None]) -> str | None:
     return None
 
 
-def _reason(error: OSError | None) -> str | None:
-    return None if error is None else REASONS.get(error.errno or 0, "disk_failed")
+def _reason(error: OSError) -> str:
+    return REASONS.get(error.errno or 0, "disk_failed")
 
 
 def key_hash(key: str) -> str:

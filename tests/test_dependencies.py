@@ -42,7 +42,7 @@ CONFINED = {
     ],
     "aioice": LIVE,
     "aiortc": LIVE,
-    "av": [*LIVE, "stream/decode.py", "stream/media_file.py"],
+    "av": [*LIVE, "stream/decode.py"],
     "ctranslate2": ["workers/whisper.py"],
     "faster_whisper": ["workers/whisper.py"],
     "h5py": ["lddu_model/data/csd.py"],

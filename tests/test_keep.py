@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import os
+import shutil
 import signal
 import time
 from collections.abc import Iterator
@@ -19,8 +21,10 @@ from hypothesis import strategies as st
 from stream.buffers import Encoded
 from stream.clock import Line, Stamp
 from stream.keep import LIMIT, MediaQueue, MediaWriter
+from stream.matroska import Block, Picture, Sound, clusters, header
 from stream.receivers import RATES, Kind
 from stream.record_files import SessionFolder, sessions, sweep
+from stream.record_log import LogReader
 from tests import recordings
 from tests.serving import calling, serving
 from tests.test_drain import running, url_of
@@ -187,6 +191,28 @@ def test_cut_anywhere_what_is_whole_can_be_read(
     assert before > 0.6 * len(whole["video"])
 
 
+def test_sound_is_written_in_time_while_no_pictures_come(
+    tmp_path: Path, encoded: list[tuple[Kind, str, Encoded]]
+) -> None:
+    """And pictures when they come again."""
+    some = [each for each in encoded if each[0] == "audio" or not 1.0 < each[2].stamp.t < 5.0]
+    writer = written(tmp_path, [each for each in some if each[2].stamp.t < 4.0])
+    writer.write()
+    shutil.copy(tmp_path / "media.mkv", tmp_path / "now.mkv")  # what a killed server leaves
+    assert seen_and_heard(tmp_path / "now.mkv")["audio"][-1] > 2.5
+    put = writer._queue.inlet()
+    for each in some:
+        if each[2].stamp.t >= 4.0:
+            put(*each)
+            writer.write()
+    writer.close()
+    times = seen_and_heard(tmp_path / "media.mkv")
+    assert times["audio"][-1] > 5.9 and times["video"][-1] > 5.9
+    assert sum(t >= 5.0 for t in times["video"]) == sum(
+        kind == "video" and frame.stamp.t >= 5.0 for kind, _, frame in some
+    )
+
+
 def test_a_disk_that_refuses_loses_what_came_then_and_no_more(
     tmp_path: Path, encoded: list[tuple[Kind, str, Encoded]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -202,12 +228,16 @@ def test_a_disk_that_refuses_loses_what_came_then_and_no_more(
             writer.write()
         except OSError:
             refused += 1
+    assert refused >= sum(kind == "audio" for kind, _, _ in encoded[third : 2 * third])
     monkeypatch.undo()
     for each in encoded[2 * third :]:
         put(*each)
         writer.write()
     writer.close()
-    assert refused and writer.lost
+    assert writer.lost
+    with LogReader(tmp_path / "media.log") as log:
+        tracks = [line["track"] for _, line in log if line["type"] == "line"]
+    assert tracks.count("audio") > 1  # told again, since it may not have been
     times = seen_and_heard(tmp_path / "media.mkv")["audio"]
     assert times[-1] > 5.5 and times[0] < 0.1
 
@@ -231,6 +261,30 @@ def test_what_waits_is_bounded(sizes: list[int]) -> None:
     assert [len(frame.data) for frame in taken] == sizes[dropped:]
     assert sum(len(frame.data) for frame in taken) <= LIMIT
     assert queue.take() == ([], 0)
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(1, 2), st.integers(0, 70_000), st.binary(min_size=1, max_size=300)),
+        min_size=1,
+        max_size=20,
+    )
+)
+def test_what_is_written_comes_back(frames: list[tuple[int, int, bytes]]) -> None:
+    times = np.cumsum([step for _, step, _ in frames])
+    blocks = [
+        Block(track, int(at), True, data)
+        for (track, _, data), at in zip(frames, times, strict=True)
+    ]
+    tracks: list[Sound | Picture] = [Picture("vp8", 160, 90), Sound(2, 48_000)]
+    data = io.BytesIO(header(tracks) + clusters(blocks))
+    with av.open(data, "r") as file:
+        assert [stream.codec_context.name for stream in file.streams] == ["vp8", "opus"]
+        size = file.streams.video[0].codec_context
+        assert (size.width, size.height) == (160, 90)
+        found = [packet for packet in file.demux() if packet.size]
+        again = [(packet.stream.index + 1, packet.pts, bytes(packet)) for packet in found]
+    assert again == [(block.track, block.at, block.data) for block in blocks]
 
 
 KEY, OTHER = b"\0" * 10, b"\1" * 10
@@ -335,7 +389,6 @@ PARAMETERS = b"\0\0\0\1\x67\x42\x00\x1f\xff\0\0\0\1\x68\xce\x06"
     ],
 )
 def test_pictures_that_cannot_be_read_harm_no_record(tmp_path: Path, first: bytes) -> None:
-    """FFmpeg crashes where it writes H.264 of which it has not seen the parameters."""
     queue = MediaQueue(frozenset({"video"}))
     writer = MediaWriter(tmp_path / "media.log", tmp_path / "media.mkv", {"type": "log"}, queue)
     put = queue.inlet()
