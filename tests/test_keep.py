@@ -27,6 +27,7 @@ from stream.record_files import SessionFolder, sessions, sweep
 from stream.record_log import LogReader
 from tests import recordings
 from tests.serving import calling, serving
+from tests.test_decoders import SPEECH
 from tests.test_drain import running, url_of
 from tests.webrtc_peers import Beeps, Flashes, until
 
@@ -265,7 +266,8 @@ def test_what_waits_is_bounded(sizes: list[int]) -> None:
 
 @given(
     st.lists(
-        st.tuples(st.integers(1, 2), st.integers(0, 70_000), st.binary(min_size=1, max_size=300)),
+        st.tuples(st.just(1), st.integers(0, 70_000), st.binary(min_size=1, max_size=300))
+        | st.tuples(st.just(2), st.integers(0, 70_000), st.sampled_from(SPEECH)),
         min_size=1,
         max_size=20,
     )
