@@ -2,9 +2,9 @@
 
 One call alone gives the cores that a call needs. Then so many calls begin together that they need
 `--factor` times the core that server and workers are pinned to, with admission off. What must hold:
-memory grows by less than 1 MB per minute in the second half, what arrives is at most 1.5 s old (95th
-percentile of outlines, first estimates of windows and captions each), and every mailbox's account is
-exact.
+memory grows by less than 1 MB per minute in the second half, what arrives is at most 1.5 s old
+(95th percentile of outlines, first estimates of windows and captions each), and every mailbox's
+account is exact.
 """
 
 from __future__ import annotations
