@@ -12,11 +12,14 @@ const FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Liberation Sans', s
 const FADE_AFTER_S = 1;
 const FADE_S = 3;
 const FAINT = 0.3;
+const NUMBER = 16;
 
 /** For one or two people, for some, and for many. `reason`: there is a line for it. */
 export const WIDE = { width: 214, height: 100, rows: 3, line: 18, bar: 68, reason: true };
 export const SMALL = { width: 148, height: 60, rows: 2, line: 17, bar: 0, reason: false };
 export const TINY = { ...SMALL, height: 43, rows: 1 };
+/** One line, with the number for a name: between faces that lie close to each other. */
+export const SLIM = { ...SMALL, height: 24, rows: 1, slim: true };
 
 /** How sure an estimate is, as opacity: from its interval, and from how long ago it came. */
 function opacity([low, high], age) {
@@ -40,6 +43,10 @@ export function drawChip(context, [x, y], { kind, person, name, said, labels, ag
   context.fillRect(x, y + 6, 3, height - 12);
   context.textBaseline = "middle";
   const unsure = said.kind === "unsure";
+  if (kind.slim) {
+    drawLine(context, left, y + 2, inner, { kind, person, labels, age, told: unsure ? T.verdict.unsure : said.text, unsure });
+    return;
+  }
   const title = kind.reason || unsure ? `${name}: ${unsure ? T.verdict.unsure : T.live.looksLike}` : name;
   const bold = `600 12px ${FONT}`;
   write(context, bold, TEXT, fit(context, bold, title, inner), left, y + PAD + line / 2 - 1);
@@ -48,6 +55,17 @@ export function drawChip(context, [x, y], { kind, person, name, said, labels, ag
   if (!kind.reason || !unsure) return;
   const font = `11px ${FONT}`;
   write(context, font, DOUBT, fit(context, font, said.reason, inner), left, y + PAD + (rows + 1.5) * line - 2);
+}
+
+/** The number of a person, and the likeliest label or that it is not sure. */
+function drawLine(context, x, y, width, { kind, person, labels, age, told, unsure }) {
+  const bold = `600 12px ${FONT}`;
+  write(context, bold, TEXT, String(person.number), x, y + kind.line / 2 - 1);
+  const [from, room] = [x + NUMBER, width - NUMBER];
+  person.order = rank(labels, person.order, 1);
+  const [label] = person.order;
+  if (!unsure && label) drawRow(context, from, y, room, kind, label, labels[label], age);
+  else write(context, bold, unsure ? DOUBT : TEXT, fit(context, bold, told, room), from, y + kind.line / 2 - 1);
 }
 
 function drawRow(context, x, y, width, kind, name, label, age) {

@@ -1,7 +1,7 @@
 // One canvas with all that is drawn over a picture, in a floating window or on a transparent page:
 // outlines of faces, chips, captions and timelines.
 
-import { drawChip, fit, rounded, SMALL, TINY, WIDE, write } from "./chip.js";
+import { drawChip, fit, rounded, SLIM, SMALL, TINY, WIDE, write } from "./chip.js";
 import { colourOf, GROUND, QUIET, TEXT } from "./colours.js";
 import { COLUMN_S } from "./history.js";
 import { Places } from "./places.js";
@@ -18,6 +18,7 @@ const NOTICE_FONT = "600 12px system-ui, sans-serif";
 const NOTICE = 22;
 const SOME = 6;
 const NARROW = 420;
+const LOW = 600; // under a picture's faces in two rows there is less room than a tiny chip needs
 const FEW = 4; // with more people in a picture there is no room on it for captions
 
 export class Painter {
@@ -105,7 +106,7 @@ export class Painter {
       height: (show.labels ? kind.height : 0) + (strip ? STRIP + 2 : 0),
       columns: Math.max(1, Math.floor((this.width - GAP) / (kind.width + GAP))),
     });
-    if (picture) return sized(people.length > SOME ? TINY : people.length > 2 || this.width < NARROW ? SMALL : WIDE, show.timeline);
+    if (picture) return sized(people.length > SOME ? (picture[3] < LOW ? SLIM : TINY) : people.length > 2 || this.width < NARROW ? SMALL : WIDE, show.timeline);
     const choices = [WIDE, SMALL, TINY].map((kind) => sized(kind, show.timeline));
     const fits = (choice) => Math.ceil(people.length / choice.columns) * (choice.height + GAP) <= height - GAP;
     return choices.find(fits) ?? sized(TINY, !show.labels);

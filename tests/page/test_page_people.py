@@ -229,6 +229,11 @@ def test_a_page_for_browser_sources(visit: OpenPage, server: FakeServer) -> None
         expect(source.get_by_role("alert")).to_contain_text("lacks session and key")
 
 
+SIZE_OF_CHIP = """async (kind) => {
+  const { [kind]: { width, height } } = await import("/static/chip.js");
+  return [width, height];
+}"""
+
 PLACES = """async ([faces, size, rounds]) => {
   const { Places } = await import("/static/places.js");
   const area = { x: 0, y: 0, right: 640, bottom: 360 };
@@ -247,20 +252,22 @@ PLACES = """async ([faces, size, rounds]) => {
 
 
 @pytest.mark.parametrize(
-    "faces",
+    ("faces", "kind"),
     [
-        [[250, 60, 120, 160]],
-        [[60, 80, 100, 140], [420, 80, 100, 140]],
-        [[20 + 160 * (n % 4), 10 + 180 * (n // 4), 90, 90] for n in range(8)],
+        ([[250, 60, 120, 160]], "WIDE"),
+        ([[60, 80, 100, 140], [420, 80, 100, 140]], "WIDE"),
+        ([[45 + 160 * (n % 4), 36 + 180 * (n // 4), 71, 109] for n in range(8)], "SLIM"),
     ],
     ids=["one", "two", "eight"],
 )
-def test_chips_cover_neither_faces_nor_each_other(page: Page, faces: list[list[int]]) -> None:
-    width, height = (120, 60) if len(faces) > 2 else (180, 100)
+def test_chips_cover_neither_faces_nor_each_other(
+    page: Page, faces: list[list[int]], kind: str
+) -> None:
+    width, height = page.evaluate(SIZE_OF_CHIP, kind)
     found = page.evaluate(PLACES, [faces, [width, height], 60])
     boxes = [(x, y, x + width, y + height) for x, y in found]
     boxes += [(x, y, x + w, y + h) for x, y, w, h in faces]
-    slack = 20  # a chip does not follow small movements
+    slack = 4  # a chip does not follow small movements
     for i, (x0, y0, x1, y1) in enumerate(boxes):
         for u0, v0, u1, v1 in boxes[:i]:
             assert min(x1, u1) - max(x0, u0) <= slack or min(y1, v1) - max(y0, v0) <= slack
