@@ -16,8 +16,6 @@ threshold of a label and one below, still do not meet (its reason ``modality_con
 from __future__ import annotations
 
 import argparse
-import json
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -30,13 +28,13 @@ from sklearn.metrics import roc_auc_score
 
 import lddu_model
 from benchmarks.live_checkpoint import TRAINING
+from benchmarks.told import tell
 from lddu_model import Prediction, Sample
 from lddu_model.api import Model
 from lddu_model.config import read_config
 from lddu_model.data.facs import FaceGenerator
 from lddu_model.data.shards import read_shards
 from lddu_model.evaluation import predict_all
-from lddu_model.report import git_commit
 from stream.config import ReplayConfig
 from stream.engines import SHIPPED_CHECKPOINT
 from stream.faces import face_sample
@@ -189,16 +187,7 @@ def main() -> None:
     lddu_model.use_threads(1)
     model = lddu_model.load(options.checkpoint, live_spec(ReplayConfig()))
     pairs = compose(all_parts(), PAIRS, np.random.default_rng(5))
-    told = {
-        "benchmark": "conflict",
-        "commit": git_commit(),
-        "cores": os.cpu_count(),
-        **measure(model, pairs),
-    }
-    print(json.dumps(told, indent=1))
-    line = json.dumps(told)
-    options.out.write_text(line + "\n", encoding="utf-8")
-    print(line)
+    tell("conflict", measure(model, pairs), options.out)
 
 
 if __name__ == "__main__":

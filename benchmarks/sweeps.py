@@ -61,6 +61,14 @@ CLIP_S, HISTORY_S = 3.0, 9.0
 """Of a picture clip, and of what was seen of its person before, undamaged."""
 MOST_CLIPS = 6
 """Of one recording."""
+COMMENTS = SetConfig(
+    name="texts",
+    kind="text",
+    path="data/goemotions/ekman_dev.tsv",
+    labels="data/goemotions/ekman_labels.txt",
+    use=("words",),
+)
+"""GoEmotions' dev part."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,15 +157,8 @@ def _first(found: Sequence[Sample], truth: Float32 | None) -> Sample:
 def texts(root: Path, extractors: LazyExtractors) -> Iterator[Sweep]:
     """Comments of GoEmotions' dev part, misheard, and with words missing."""
     config = PrepareConfig()
-    chosen = SetConfig(
-        name="texts",
-        kind="text",
-        path="data/goemotions/ekman_dev.tsv",
-        labels="data/goemotions/ekman_labels.txt",
-        use=("words",),
-    )
-    maker = Maker(config, chosen, frozenset({"words"}), live_spec(config), extractors)
-    known = [each for each in read_comments(chosen, root) if each.words]
+    maker = Maker(config, COMMENTS, frozenset({"words"}), live_spec(config), extractors)
+    known = [each for each in read_comments(COMMENTS, root) if each.words]
     mishearing = Mishearing([comment.words for comment in known])
     comments = known[:: len(known) // WORDS][:WORDS]
 

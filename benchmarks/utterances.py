@@ -12,8 +12,6 @@ benchmarks/results/utterances.json.
 from __future__ import annotations
 
 import argparse
-import json
-import os
 import tempfile
 import wave
 from collections import defaultdict
@@ -26,12 +24,13 @@ import numpy as np
 
 import lddu_model
 from benchmarks.live_checkpoint import TRAINING
+from benchmarks.sweeps import COMMENTS
+from benchmarks.told import tell
 from lddu_model import Prediction, Sample, metrics
 from lddu_model.api import Model
 from lddu_model.config import read_config
 from lddu_model.data.sets import stacked_labels
 from lddu_model.evaluation import predict_all
-from lddu_model.report import git_commit
 from stream.config import PrepareConfig, SetConfig
 from stream.datasets import Clip, read_clips, read_comments
 from stream.engines import SHIPPED_CHECKPOINT
@@ -80,15 +79,8 @@ class Makers:
 
 
 def texts(root: Path, extractors: LazyExtractors) -> Found:
-    chosen = SetConfig(
-        name="dev",
-        kind="text",
-        path="data/goemotions/ekman_dev.tsv",
-        labels="data/goemotions/ekman_labels.txt",
-        use=("words",),
-    )
-    comments = [each for each in read_comments(chosen, root) if each.words][::EVERY]
-    makers = Makers(chosen, frozenset({"words"}), extractors, PrepareConfig().window.hop)
+    comments = [each for each in read_comments(COMMENTS, root) if each.words][::EVERY]
+    makers = Makers(COMMENTS, frozenset({"words"}), extractors, PrepareConfig().window.hop)
     return {
         mode: [sample for found in maker.of_comments(comments) for sample in found]
         for mode, maker in makers.of.items()
@@ -191,16 +183,8 @@ def main() -> None:
         found = {part: made[part]() for part in options.only}
     finally:
         extractors.close()
-    told = {
-        "benchmark": "utterances",
-        "commit": git_commit(),
-        "cores": os.cpu_count(),
-        **{name: compare(model, each) for name, each in found.items()},
-    }
-    print(json.dumps(told, indent=1))
-    line = json.dumps(told)
-    options.out.write_text(line + "\n", encoding="utf-8")
-    print(line)
+    figures = {name: compare(model, each) for name, each in found.items()}
+    tell("utterances", figures, options.out)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -45,6 +46,7 @@ __all__ = [
     "FaceStage",
     "FaceTimeout",
     "FoundFace",
+    "LookingStage",
     "Tracker",
 ]
 
@@ -55,8 +57,8 @@ class DetectsFaces(Protocol):
     def detect(self, image: NDArray[np.uint8]) -> tuple[FoundFace, ...]: ...
 
 
-class FaceStage:
-    """``VideoFrame`` -> ``FaceFrame``, ``Progress("face")``; for one person.
+class LookingStage(ABC):
+    """``VideoFrame`` -> what is seen in it, and ``Progress("face")``.
 
     Control messages of the video become those of the face; gaps pass unchanged. Errors of the
     engine are raised: the frame is then lost, the stage stays usable.
@@ -64,16 +66,10 @@ class FaceStage:
 
     name = "face"
 
-    def __init__(self, person: str, engine: DetectsFaces) -> None:
-        self.person = person
-        self._engine = engine
-        self._tracker = Tracker()
-        self._neutral = NeutralFaces()
-
     def push(self, item: Message) -> Sequence[Message]:
         match item:
             case VideoFrame():
-                return [self._look(item), Progress(item.person, "face", item.t)]
+                return [*self._look(item), Progress(item.person, "face", item.t)]
             case Progress(source="video"):
                 return [Progress(item.person, "face", item.t)]
             case Gap():
@@ -84,7 +80,20 @@ class FaceStage:
     def flush(self) -> Sequence[Message]:
         return []
 
-    def _look(self, frame: VideoFrame) -> FaceFrame:
+    @abstractmethod
+    def _look(self, frame: VideoFrame) -> Sequence[Message]: ...
+
+
+class FaceStage(LookingStage):
+    """``FaceFrame`` for one person."""
+
+    def __init__(self, person: str, engine: DetectsFaces) -> None:
+        self.person = person
+        self._engine = engine
+        self._tracker = Tracker()
+        self._neutral = NeutralFaces()
+
+    def _look(self, frame: VideoFrame) -> Sequence[Message]:
         found = self._engine.detect(frame.image)
         height, width = frame.image.shape[:2]
         tracks = self._tracker.follow(frame.t, found, height / width)
@@ -101,7 +110,7 @@ class FaceStage:
             )
             for rank, (track, face) in enumerate(zip(tracks, found, strict=True))
         )
-        return FaceFrame(frame.person, frame.t, faces, frame.provisional)
+        return [FaceFrame(frame.person, frame.t, faces, frame.provisional)]
 
 
 @dataclass(frozen=True, slots=True)

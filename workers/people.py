@@ -11,17 +11,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from workers.appearance import appearance
-from workers.face import DetectsFaces
+from workers.face import DetectsFaces, LookingStage
 from workers.face_features import MEASURED, FoundFace, complete
 from workers.follow import MOST_PEOPLE, Follower, Sight, Someone, bounds
 from workers.messages import (
     Face,
     FaceFrame,
     Float32,
-    Gap,
     Message,
     Presence,
-    Progress,
     VideoFrame,
     freeze,
 )
@@ -45,15 +43,13 @@ class WatchesPeople(DetectsFaces, Protocol):
     def search(self, image: NDArray[np.uint8]) -> tuple[Place, ...]: ...
 
 
-class PeopleStage:
-    """``VideoFrame`` -> ``Presence``, ``FaceFrame`` with a person per face, ``Progress("face")``.
+class PeopleStage(LookingStage):
+    """``Presence``, and ``FaceFrame`` with a person per face.
 
     Of each picture up to `at_once` faces are looked at, those first that waited longest; the others
     are those of before, marked as not fresh. People are named ``PERSON.1``, ``PERSON.2``, ... after
-    the participant. Control messages and errors as in ``workers.face.FaceStage``.
+    the participant.
     """
-
-    name = "face"
 
     def __init__(self, person: str, engine: WatchesPeople, at_once: int = 8) -> None:
         if at_once < 1:
@@ -65,20 +61,6 @@ class PeopleStage:
         self._searched = -math.inf
         self._told: set[int] = set()
         """Numbers of those who were told to be present."""
-
-    def push(self, item: Message) -> Sequence[Message]:
-        match item:
-            case VideoFrame():
-                return [*self._look(item), Progress(item.person, "face", item.t)]
-            case Progress(source="video"):
-                return [Progress(item.person, "face", item.t)]
-            case Gap():
-                return [item]
-            case _:
-                raise TypeError(f"stage face takes video, not {type(item).__name__}")
-
-    def flush(self) -> Sequence[Message]:
-        return []
 
     def _look(self, frame: VideoFrame) -> list[Message]:
         t, image = frame.t, frame.image
