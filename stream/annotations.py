@@ -62,7 +62,8 @@ def read_annotations(
     if not found:
         raise AnnotationError(
             f"{path} holds no label of {', '.join(columns.labels)}",
-            hint="name other labels with --label THEIRS=OURS",
+            hint="name other labels with --label THEIRS=OURS; tiers that an export wrote do not "
+            "count: copy one to correct it",
         )
     return sorted(found, key=lambda each: (each.t0, each.person, each.label))
 

@@ -28,6 +28,8 @@ class StreamError(Exception):
         super().__init__(message)
         self.message = message
         self.hint = hint
+        if hint:
+            self.add_note(f"next: {hint}")  # tracebacks show it, for who calls from Python
 
 
 class ConfigError(StreamError, ValueError):

@@ -25,7 +25,7 @@ def frame(
 
     `table` is one of those of docs/exports.md: states, smoothed, events, turning_points, segments,
     words, gaps, faces. Raises ``RecordsError``, and ``StreamError`` for an unknown table or without
-    pandas (``pip install 'lddu-live[export]'``).
+    pandas (``pip install -e '.[export]'``).
     """
     if table not in MAKERS:
         raise StreamError(f"there is no table {table!r}", hint=f"one of {', '.join(MAKERS)}")
@@ -34,7 +34,7 @@ def frame(
     except ImportError:
         raise StreamError(
             "a data frame needs pandas, which is not installed",
-            hint="pip install 'lddu-live[export]'",
+            hint="pip install -e '.[export]'",
         ) from None
     if isinstance(records, str | os.PathLike):
         records = read(Path(records))

@@ -41,7 +41,7 @@ def export(source: Source, formats: Sequence[str]) -> list[Path]:
         except ImportError as error:
             raise RecordsError(
                 f"export to {name} needs {error.name}, which is not installed",
-                hint="pip install 'lddu-live[export]'",
+                hint="pip install -e '.[export]'",
             ) from None
         write: Export = getattr(module, f"write_{name}")
         written += write(source)
