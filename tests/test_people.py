@@ -175,7 +175,7 @@ def test_the_speaker_is_who_goes_with_the_sound_and_turns_are_followed() -> None
     said = [speakers.at(i) for i in range(80)]
     assert said[3:40] == ["x"] * 37
     assert said[52:] == ["y"] * 28
-    assert speakers.during(41, 48, 48) == "y", "what came after counts within a segment"
+    assert speakers.during(41, 48, 48).name == "y", "what came after counts within a segment"
 
 
 def test_nobody_is_named_without_evidence() -> None:
@@ -183,10 +183,26 @@ def test_nobody_is_named_without_evidence() -> None:
     for i in range(40):
         speakers.add(i, {"x": scored(0.0), "y": scored(0.05)}, speech=True)
     assert speakers.at(39) is None
-    assert speakers.during(0, 39, 39) is None
+    assert speakers.during(0, 39, 39).name is None
     unseen = Speakers()
     unseen.add(0, {}, speech=True)
     assert unseen.at(0) is None
+
+
+def test_what_comes_later_tells_who_spoke_when_it_was_open() -> None:
+    speakers = Speakers()
+    for i in range(16):
+        own = 0.1 if i < 8 else 0.6
+        speakers.add(i, {"x": scored(own), "y": scored(0.1)}, speech=True)
+    assert not speakers.during(0, 3, 7).sure
+    assert speakers.during(0, 3, 15) == ("x", True)
+
+
+def test_somebody_who_is_surely_not_seen_is_waited_for_no_longer() -> None:
+    speakers = Speakers()
+    for i in range(16):
+        speakers.add(i, {"x": scored(-0.4), "y": scored(-0.4)}, speech=True)
+    assert speakers.during(4, 11, 15) == (None, True)
 
 
 def messages(seconds: float = 6.0) -> list[list[Message]]:

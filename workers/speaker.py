@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -60,6 +61,15 @@ class _Block:
     """The same, probability given this block and those before."""
 
 
+class Guess(NamedTuple):
+    """Who spoke."""
+
+    name: str | None
+    """None: nobody knows, or somebody who is not seen."""
+    sure: bool
+    """False: it could be several; what comes later may tell."""
+
+
 class Speakers:
     """Feed blocks in order; asks back who spoke."""
 
@@ -90,10 +100,8 @@ class Speakers:
         block = next((each for each in reversed(self._blocks) if each.index <= index), None)
         return None if block is None else _named(_by_person(block.people, block.filtered))
 
-    def during(self, first: int, last: int, until: int) -> str | None:
-        """Who speaks in the blocks from `first` to `last`, by those up to `until`; None: nobody
-        knows.
-        """
+    def during(self, first: int, last: int, until: int) -> Guess:
+        """Who speaks in the blocks from `first` to `last`, by those up to `until`."""
         inside = [each for each in self._blocks if first <= each.index <= until]
         total: dict[str | None, float] = {}
         for block, smooth in zip(inside, _both_ways(inside), strict=True):
@@ -101,7 +109,8 @@ class Speakers:
                 for name, p in _by_person(block.people, smooth).items():
                     total[name] = total.get(name, 0.0) + p
         whole = sum(total.values())
-        return _named({name: p / whole for name, p in total.items()}) if total else None
+        shares = {name: p / whole for name, p in total.items()}
+        return Guess(_named(shares), max(shares.values(), default=1.0) >= SURE)
 
     def _likelihood(self, name: str, score: Score | None) -> Float64:
         """(leads,) if this mouth speaks, over that if it does not; a new one counts as a whole."""

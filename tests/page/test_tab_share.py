@@ -12,13 +12,16 @@ import pytest
 from matplotlib.image import imsave
 from playwright.sync_api import Page, expect, sync_playwright
 
-from benchmarks.people_scenes import RATE, Picture, clips, still
+from benchmarks.people_scenes import Picture, clips, still
 from benchmarks.served import serve
 from tests.browser import FLAGS, launch, open_page, stats, wait_until
 from tests.page.steps import NEEDS_BROWSER
 from workers.messages import SAMPLE_RATE, Float32
 
 pytestmark = [*NEEDS_BROWSER, pytest.mark.long, pytest.mark.live]
+
+RATE = 12.5
+"""Pictures per second of the tab."""
 
 PREFER_CURRENT = """
 const ask = navigator.mediaDevices.getDisplayMedia.bind(navigator.mediaDevices);
@@ -55,7 +58,7 @@ async ({ pictures, sound }) => {
 @pytest.fixture(scope="module")
 def page(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
     speaker, other = clips(shared / "media")[:2]
-    scene = still([speaker, other], len(speaker.pictures) / RATE)
+    scene = still([speaker, other], len(speaker.sound) / SAMPLE_RATE)
     pictures = [_jpeg(scene.picture(t)) for t in scene.times(RATE)]
     shown = {"pictures": pictures, "sound": _wav(speaker.sound)}
     flag = "--auto-accept-this-tab-capture"
