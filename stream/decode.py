@@ -25,7 +25,7 @@ from av.stream import Disposition, Stream
 from av.video.frame import VideoFrame as Picture
 from numpy.typing import NDArray
 
-from stream import riff
+from stream import boxes, riff
 from stream.decimate import Decimator
 from stream.errors import MediaError
 from stream.media import Request
@@ -89,8 +89,7 @@ class Decoder:
             )
             duration = _duration(container, streams, self._origin)
             exact = container.format.name not in ESTIMATED
-            if container.format.name in ("wav", "w64"):
-                self._check_size()
+            self._check_size(container.format.name)
         if not streams:
             raise MediaError(
                 f"{request.path} has neither sound nor picture",
@@ -115,12 +114,16 @@ class Decoder:
         for _, message in heapq.merge(*sources, key=itemgetter(0)):
             yield message
 
-    def _check_size(self) -> None:
-        found = riff.sound(self.request.path)
-        if found is not None and found.there < found.promised:
+    def _check_size(self, name: str) -> None:
+        """Note what FFmpeg does not tell of a file that was cut off."""
+        sound = riff.sound(self.request.path) if name in ("wav", "w64") else None
+        if sound is not None and sound.there < sound.promised:
             self.problems.append(
-                f"its header promises {found.promised} bytes of sound, {found.there} are there"
+                f"its header promises {sound.promised} bytes of sound, {sound.there} are there"
             )
+        lacking = boxes.lacking(self.request.path) if name.startswith("mov,") else None
+        if lacking is not None:
+            self.problems.append(f"{lacking[1]} bytes are missing at the end of its {lacking[0]}")
 
     def _ended(self, kind: str) -> Progress:
         return Progress(self.request.person, "audio" if kind == "audio" else "video", END)

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream import riff
+from stream import boxes, riff
 from stream.decimate import Decimator
 from stream.decode import Decoder
 from stream.errors import MediaError
@@ -273,6 +273,32 @@ def test_any_header_can_be_looked_at(data: bytes, head: bytes) -> None:
         file.flush()
         found = riff.sound(file.name)
     assert found is None or 0 <= found.there <= min(found.promised, len(data))
+
+
+@pytest.mark.parametrize("options", [{}, {"movflags": "faststart"}])
+def test_a_film_that_was_cut_off_by_some_bytes_is_told(
+    tmp_path: Path, options: dict[str, str]
+) -> None:
+    """Also where one track of the index is whole, and the other would be left out in silence."""
+    path = recordings.write(tmp_path / "a.mp4", audio="aac", video="libx264", options=options)
+    data = path.read_bytes()
+    assert boxes.lacking(path) is None
+    read(path)
+    last = "mdat" if options else "moov"
+    for missing in (1, 20, 900):
+        path.write_bytes(data[:-missing])
+        assert boxes.lacking(path) == (last, missing)
+        with pytest.raises(MediaError, match=rf"{missing} bytes are missing .* {last}|not a rec"):
+            read(path)
+
+
+@given(st.binary(max_size=100), st.sampled_from([b"\0\0\0\x10ftypisom\0\0\0\0", b""]))
+def test_any_boxes_can_be_looked_at(data: bytes, head: bytes) -> None:
+    with tempfile.NamedTemporaryFile() as file:
+        file.write(head + data)
+        file.flush()
+        found = boxes.lacking(file.name)
+    assert found is None or found[1] > 0
 
 
 def test_no_cut_through_the_index_is_a_crash_here(tmp_path: Path) -> None:

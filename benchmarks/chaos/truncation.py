@@ -33,7 +33,7 @@ KINDS: dict[str, dict[str, Any]] = {
 }
 LIMIT_S = 60.0
 
-EXACT = ("wav",)
+EXACT = ("wav", "mp4", "index-first.mp4")
 """Kinds that say to the byte how much they have."""
 
 
