@@ -16,6 +16,7 @@ import pytest
 from aiohttp import ClientSession
 
 from stream import record_files, session_index
+from stream.earlier import as_now
 from stream.errors import run_command
 from stream.record_files import RecordError, SessionFolder, Summary, sessions
 from stream.record_log import LogWriter
@@ -275,7 +276,8 @@ def test_show_and_export(folder: Path, capsys: pytest.CaptureFixture[str], tmp_p
     out = tmp_path / "one.jsonl"
     command(capsys, *at, "export", "one", "--out", str(out))
     records = [json.loads(line) for line in out.read_text().splitlines()]
-    assert records == [HELLO, *map(state, range(8)), end("left")]
+    written: list[dict[str, Any]] = [HELLO, *map(state, range(8)), dict(end("left"))]
+    assert records == [as_now(record) for record in written]
     assert (
         "cannot be written" in command(capsys, *at, "export", "one", "--out", str(out), code=2)[1]
     )
