@@ -90,6 +90,7 @@ def build(
     app.router.add_get("/notice", server.notice)
     app.router.add_get("/card", server.card)
     app.router.add_get("/obs", server.obs)
+    app.router.add_get("/room", server.room_page)
     app.router.add_static("/static", WEB)
     app.router.add_get("/api/config", server.config)
     app.router.add_post("/api/offer", server.offer)
@@ -144,6 +145,10 @@ class Server:
     async def obs(self, _: web.Request) -> web.FileResponse:
         """The transparent page for browser sources of OBS."""
         return web.FileResponse(WEB / "obs.html")
+
+    async def room_page(self, _: web.Request) -> web.FileResponse:
+        """The group view of a room, for who is not in it."""
+        return web.FileResponse(WEB / "room.html")
 
     async def config(self, request: web.Request) -> web.Response:
         self._gate.admit(request.headers.get("Authorization"))

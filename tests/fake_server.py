@@ -169,6 +169,7 @@ class FakeServer:
         app = web.Application()
         app.router.add_get("/", self._page)
         app.router.add_get("/obs", self._obs)
+        app.router.add_get("/room", self._room)
         app.router.add_get("/card", self._card)
         app.router.add_get("/static/{name:.+}", self._static)
         app.router.add_get("/api/config", self._config)
@@ -178,6 +179,7 @@ class FakeServer:
         app.router.add_patch("/api/sessions/{id}/settings", self._settings)
         app.router.add_post("/api/sessions/{id}/withdraw", self._withdraw)
         app.router.add_get("/api/sessions/{id}/events", self._events)
+        app.router.add_get("/api/rooms/{room}/group", self._group)
         app.router.add_get("/healthz", self._health)
         self._runner = web.AppRunner(app, shutdown_timeout=0.1)
         await self._runner.setup()
@@ -217,6 +219,9 @@ class FakeServer:
 
     async def _obs(self, _request: web.Request) -> web.FileResponse:
         return web.FileResponse(WEB / "obs.html", headers=HEADERS)
+
+    async def _room(self, _request: web.Request) -> web.FileResponse:
+        return web.FileResponse(WEB / "room.html", headers=HEADERS)
 
     async def _card(self, request: web.Request) -> web.Response:
         card = read_card(SHIPPED_CHECKPOINT)
@@ -297,7 +302,14 @@ class FakeServer:
         return web.json_response({"session": "s1", "at": "", "erased": erased, "audit": audit})
 
     async def _events(self, request: web.Request) -> web.WebSocketResponse:
-        assert request.headers["Sec-WebSocket-Protocol"] == "lddu.records, k1"
+        return await self._records(request, "k1")
+
+    async def _group(self, request: web.Request) -> web.WebSocketResponse:
+        assert request.match_info["room"] == "r 1"
+        return await self._records(request, "t1")
+
+    async def _records(self, request: web.Request, key: str) -> web.WebSocketResponse:
+        assert request.headers["Sec-WebSocket-Protocol"] == f"lddu.records, {key}"
         socket = web.WebSocketResponse(protocols=("lddu.records",))
         await socket.prepare(request)
         self.sockets.append(socket)

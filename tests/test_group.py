@@ -203,6 +203,8 @@ def test_five_calls_in_a_room_are_told_what_the_room_looks_like(tmp_path: Path) 
                 for i in range(6)
             ]
             http = await stack.enter_async_context(ClientSession(url))
+            async with http.get("/room") as page:
+                assert page.status == 200 and "room.js" in await page.text()
             for wrong in ("", ticket("r2", "eve"), sign(new_ticket("r1"), "f" * 32)):
                 with pytest.raises(WSServerHandshakeError) as refused:
                     await http.ws_connect("/api/rooms/r1/group", headers=bearer(wrong))

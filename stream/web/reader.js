@@ -1,11 +1,12 @@
-// Reads the records of a call that runs elsewhere, by WebSocket, and again after it broke off.
+// Reads the records of a call that runs elsewhere, or the group view of a room, by WebSocket, and again
+// after it broke off.
 
 const LONGEST_MS = 10000;
 
 export class Reader {
   /**
-   * @param {{session?: string, key?: string, token?: string}} access a session with its key, or the
-   *   token of published calls (then the newest of these)
+   * @param {{session?: string, room?: string, key?: string, token?: string}} access a session with its
+   *   key, a room with a ticket (or none), or the token of published calls (then the newest of these)
    * @param {{record: (record: object) => void, state: (code: "connecting" | "nothing" | "refused" | "open") => void}} handlers
    */
   constructor(access, handlers) {
@@ -17,9 +18,9 @@ export class Reader {
 
   async #open() {
     this.handlers.state("connecting");
-    const session = this.access.session ?? (await this.#newest());
-    if (!session) return this.#again();
-    const url = new URL(`/api/sessions/${encodeURIComponent(session)}/events`, location.href);
+    const path = this.access.room ? `rooms/${encodeURIComponent(this.access.room)}/group` : await this.#session();
+    if (!path) return this.#again();
+    const url = new URL(`/api/${path}`, location.href);
     url.protocol = url.protocol.replace("http", "ws");
     const socket = this.#socket(url);
     if (!socket) return this.handlers.state("refused"); // trying again would change nothing
@@ -40,10 +41,17 @@ export class Reader {
   /** null: the key holds what no key can hold. */
   #socket(url) {
     try {
-      return new WebSocket(url, ["lddu.records", this.access.key ?? this.access.token]);
+      const key = this.access.key ?? this.access.token;
+      return new WebSocket(url, key ? ["lddu.records", key] : ["lddu.records"]);
     } catch {
       return null;
     }
+  }
+
+  /** Where the records of the session are, or null. */
+  async #session() {
+    const session = this.access.session ?? (await this.#newest());
+    return session && `sessions/${encodeURIComponent(session)}/events`;
   }
 
   /** Id of the newest published call, or null. */

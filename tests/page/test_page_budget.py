@@ -63,7 +63,7 @@ def test_axe_finds_nothing_serious_elsewhere(visit: OpenPage, server: FakeServer
     with visit() as page:
         browser = page.context.browser
         assert browser is not None
-        for path in ("/obs", "/card"):
+        for path in ("/obs", "/room", "/card"):
             with open_page(browser, server.url + path) as other:
                 other.wait_for_load_state()
                 assert found(other) == []

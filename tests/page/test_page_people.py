@@ -12,7 +12,7 @@ from playwright.sync_api import Page, expect
 
 from tests.browser import open_page, stats, wait_until
 from tests.fake_server import HELLO, FakeServer, event, state, transcript
-from tests.page.steps import DESKTOP, NEEDS_BROWSER, OpenPage, begin, count, verdict
+from tests.page.steps import DESKTOP, NEEDS_BROWSER, PHONE, OpenPage, begin, count, verdict
 
 pytestmark = [*NEEDS_BROWSER, pytest.mark.live]
 
@@ -227,6 +227,30 @@ def test_a_page_for_browser_sources(visit: OpenPage, server: FakeServer) -> None
             wait_until(source, lambda: stats(source) is None, "the end")
     with open_page(browser, f"{server.url}/obs", viewport=DESKTOP) as source:
         expect(source.get_by_role("alert")).to_contain_text("lacks session and key")
+
+
+def test_a_page_for_the_group_view_of_a_room(visit: OpenPage, server: FakeServer) -> None:
+    hello = {"type": "group_hello", "schema": 1, "room": "r 1", "labels": ["happy", "sad"]}
+    group = {"type": "group", "at": 1.0, "over_s": 10.0, "people": 6, "reason": None}
+    with visit() as page:
+        browser = page.context.browser
+        assert browser is not None
+        with open_page(browser, f"{server.url}/room#lang=de") as room:
+            expect(room.get_by_role("alert")).to_contain_text("fehlt der Raum")
+        link = f"{server.url}/room#room=r%201&key=t1"
+        with open_page(browser, link, viewport=PHONE) as room:
+            wait_until(room, lambda: len(server.sockets) == 1, "its WebSocket")
+            server.send(hello | {"least": 5, "over_s": 10.0})
+            expect(room.locator("#group-what")).to_have_text("Nothing was told of a group yet.")
+            expect(room.locator("#group-counted")).to_contain_text("at least 5, over 10 s")
+            server.send(group | {"labels": {"happy": "most", "sad": None}})
+            expect(room.locator("#group-levels div")).to_have_text(["happymost", "sadunclear"])
+            server.send(group | {"people": None, "labels": {}, "reason": "too_few"})
+            expect(room.locator("#group-what")).to_have_text("Too few people for a group view.")
+            expect(room.locator("#group-levels")).to_be_hidden()
+            server.stop_serving()
+            expect(room.get_by_role("alert")).not_to_be_empty()
+            expect(room.locator("#group-what")).to_be_empty()
 
 
 SIZE_OF_CHIP = """async (kind) => {

@@ -115,6 +115,10 @@ export default {
     unknown: "unklar",
     too_few: "Zu wenige Menschen für eine Ansicht der Gruppe.",
     waiting: "Von einer Gruppe wurde noch nichts mitgeteilt.",
+    counted: (least, seconds) => `Gezählt werden Menschen, die zugestimmt haben, mindestens ${least}, über ${seconds} s. Über Einzelne wird nichts mitgeteilt.`,
+    connecting: "Verbindung wird aufgebaut.",
+    refused: "Diesen Raum gibt es nicht, oder er steht Ihnen nicht offen.",
+    address: "In der Adresse fehlt der Raum: /room#room=NAME&key=TICKET.",
   },
 
   limits: {

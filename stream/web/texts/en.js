@@ -116,6 +116,10 @@ export default {
     unknown: "unclear",
     too_few: "Too few people for a group view.",
     waiting: "Nothing was told of a group yet.",
+    counted: (least, seconds) => `Counted are people who agreed to it, at least ${least}, over ${seconds} s. Nothing is told about anybody.`,
+    connecting: "Connecting.",
+    refused: "No such room, or it is not open to you.",
+    address: "The address lacks the room: /room#room=NAME&key=TICKET.",
   },
 
   limits: {
