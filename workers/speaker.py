@@ -26,7 +26,8 @@ OWN = 0.2
 SPREAD = 0.15
 """Standard deviation of both."""
 GAIN = 2.0
-"""Windows overlap, yet a new block tells more than its share of the window: by this factor."""
+"""Windows overlap, yet a new block tells more than its share of the window: by this factor. The
+first score of a mouth, over a short time and often high by chance, tells no more than its share."""
 STAY = 0.99
 """That who speaks in one block speaks in the next."""
 PAUSE = 0.97
@@ -116,8 +117,8 @@ class Speakers:
         """(leads,) if this mouth speaks, over that if it does not; a new one counts as a whole."""
         if score is None:
             return np.ones(len(LEADS))
-        new = BLOCK_S if name in self._scored else score.seconds
-        weight = GAIN * new / WINDOW_S * OWN / SPREAD**2
+        new = GAIN * BLOCK_S if name in self._scored else score.seconds
+        weight = new / WINDOW_S * OWN / SPREAD**2
         values = np.asarray(score.values, np.float64)
         return np.asarray(np.exp(weight * (values - OWN / 2)), np.float64)
 
