@@ -28,8 +28,8 @@ from workers.sync import STEP_S, Mouth, Sounds, score
 
 MARGIN_S = 0.16
 """The end of a block is not compared: not all of its sound and mouths are there yet."""
-SHORTEST_S = 1.0
-"""Less of a mouth is not compared."""
+SHORTEST_S = 1.5
+"""Less of a mouth is not compared: over so short a time many go with a sound by chance."""
 SPOKEN = 0.5
 """Share of a block's 20 ms frames with speech from which somebody speaks in it."""
 AHEAD_S, UNSURE_AHEAD_S = 1.0, 3.0
