@@ -289,16 +289,17 @@ def test_the_whole_recording_is_smoothed_both_ways_at_its_end() -> None:
     stage = SmoothStage("p1", config(Kalman(shared=0.0), both_ways=True))
     rng = np.random.default_rng(1)
     truth = np.where((np.arange(400) // 40) % 2, 2.0, -2.0)
-    for index, logit in enumerate(truth + rng.normal(0, 2.5, 400)):
-        stage.push(estimate(index, float(logit), 6.25))
-    causal = [each.judged.filtered.mean[0] for each in stage._all if each.judged]
+    noisy = truth + rng.normal(0, 2.5, 400)
+    told = [state(stage, estimate(k, float(noisy[k]), 6.25)) for k in range(400)]
     out = stage.flush()
     states = [each for each in out if isinstance(each, EmotionState)]
     assert [each.index for each in states] == list(range(400))
     assert all(each.smoothed for each in states)
-    means = np.array([each.labels["happy"].interval for each in states])
-    both = np.log(means / (1 - means)).mean(axis=1)
-    assert np.square(both - truth).mean() < 0.7 * np.square(np.array(causal) - truth).mean()
+    causal, both = (
+        np.log(interval / (1 - interval)).mean(axis=1)
+        for interval in (np.array([s.labels["happy"].interval for s in x]) for x in (told, states))
+    )
+    assert np.square(both - truth).mean() < 0.7 * np.square(causal - truth).mean()
     assert {each.smoothed for each in out if isinstance(each, EmotionEvent)} == {True}
 
 

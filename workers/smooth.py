@@ -25,6 +25,8 @@ from workers.trust import TrustConfig, TrustTest, Typical
 HISTORY_S = 15.0
 """Revisions of windows older than this are not applied any more."""
 
+_NOTHING = np.zeros(0, np.float32)
+
 
 @dataclass(frozen=True, slots=True)
 class SmoothConfig:
@@ -85,6 +87,19 @@ class _Entry:
         if self.constant is None:
             return self.said
         return Estimate(self.said.t, self.said.logit, self.constant, self.said.seen)
+
+    def forget(self) -> None:
+        """Let go of all that looking back at the end (``both_ways``) does not need."""
+        self.judged, self.told = None, ()
+        self.estimate = replace(
+            self.estimate,
+            logit=_NOTHING,
+            variance=_NOTHING,
+            probability=_NOTHING,
+            modality_variance=_NOTHING,
+            modality_logit=None,
+            novelty=None,
+        )
 
 
 class SmoothStage:
@@ -274,6 +289,8 @@ class SmoothStage:
         while len(self._history) > 1 and self._history[0].estimate.t1 < t - HISTORY_S:
             if self._history[0].judged is None:
                 return
+            if self._base is not None:
+                self._base.forget()
             self._base = self._history.pop(0)
 
     def _state(self, entry: _Entry, judged: _Judged) -> EmotionState:
