@@ -293,7 +293,7 @@ class Calls:
         within = 0.0 if grant.published else config.reconnect_within
         line = Line(feed, frozenset(needed), new_peer, within)
         session = Session(
-            secrets.token_urlsafe(16),
+            secrets.token_hex(16),  # command lines take no id that may begin with a hyphen
             person,
             config,
             consent,

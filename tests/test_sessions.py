@@ -159,6 +159,7 @@ def test_a_call_is_recorded_as_it_was_told(tmp_path: Path) -> None:
         )
     [found] = found_in(tmp_path)
     assert (found.session, found.reason, found.purpose) == (session, "left", "self_view")
+    assert session.isalnum(), "with a hyphen in front a command line takes it for an option"
 
 
 @pytest.mark.parametrize(("configured", "agreed"), [(True, False), (False, True)])
