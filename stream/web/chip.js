@@ -47,7 +47,8 @@ export function drawChip(context, [x, y], { kind, person, name, said, labels, ag
     drawLine(context, left, y + 2, inner, { kind, person, labels, age, told: unsure ? T.verdict.unsure : said.text, unsure });
     return;
   }
-  const title = kind.reason || unsure ? `${name}: ${unsure ? T.verdict.unsure : T.live.looksLike}` : name;
+  const verdict = said.kind === "sure" ? T.live.looksLike : said.text;
+  const title = kind.reason || unsure ? `${name}: ${verdict}` : name;
   const bold = `600 12px ${FONT}`;
   write(context, bold, TEXT, fit(context, bold, title, inner), left, y + PAD + line / 2 - 1);
   person.order = rank(labels, person.order, rows);

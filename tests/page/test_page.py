@@ -156,7 +156,7 @@ def test_estimates_are_shown_in_words_and_numbers(page: Page, server: FakeServer
     assert band.evaluate("e => parseFloat(e.style.left) + parseFloat(e.style.width)") == 91
     server.send(state(1))
     count(page, "state", 2)
-    assert verdict(page) == "Looks like: none of these"
+    assert verdict(page) == "Looks like none of these"
     server.send(state(2, sad="unsure"))
     count(page, "state", 3)
     assert verdict(page) == "Not sure\nNo emotion stands out clearly enough."
@@ -208,7 +208,7 @@ def test_causes_come_first_and_are_not_too_many(page: Page, server: FakeServer) 
     assert "No face found" in said and "cannot keep up" in said and "too little" not in said
     server.send(state(1, "no_speech"))
     count(page, "state", 2)
-    assert verdict(page) == "Looks like: none of these\nNo speech heard."
+    assert verdict(page) == "Looks like none of these\nNo speech heard."
 
 
 def test_what_stands_still_is_shown_as_stale(page: Page, server: FakeServer) -> None:
@@ -254,7 +254,7 @@ def test_what_was_not_agreed_to_makes_nothing_unsure(page: Page, server: FakeSer
     server.send(state(0, "no_consent"))
     count(page, "state", 1)
     assert verdict(page) == (
-        "Looks like: none of these\nThe estimate rests only on what you agreed to."
+        "Looks like none of these\nThe estimate rests only on what you agreed to."
     )
 
 

@@ -29,5 +29,5 @@ export function verdict(track, i, about) {
     return { kind: "sure", text: `Looks like: ${list(active)}`, why: why + rest };
   }
   if (unsure.length) return { kind: "unsure", text: "Not sure", why: why || about.unclear };
-  return { kind: "none", text: "Looks like: none of these", why };
+  return { kind: "none", text: "Looks like none of these", why };
 }

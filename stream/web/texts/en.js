@@ -206,7 +206,7 @@ export default {
   status: { active: "active", unsure: "not sure", inactive: "not active" },
   verdict: {
     active: (labels) => `Looks like: ${list(labels)}`,
-    none: "Looks like: none of these",
+    none: "Looks like none of these",
     unsure: "Not sure",
     rest: (labels) => `Not sure about ${list(labels)}.`,
   },
