@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import time
+from dataclasses import dataclass, field
 from typing import cast
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -12,7 +15,10 @@ from stream.config import Consent, ServeConfig
 from stream.degrade import LOADS, TOP, Ladder
 from stream.engines import Engines
 from stream.graph import Flow
+from stream.metrics import Metrics
+from stream.overload import SETTLE_S, Overload, Strain
 from stream.record_types import Record
+from stream.sections import OverloadConfig
 from stream.session import Session
 from tests import synthetic
 from tests.serving import CheapEngines, Model
@@ -21,6 +27,51 @@ from tests.virtual_time import run
 from workers.infer import InferenceEngine
 
 STEP = 0.5
+
+
+@dataclass
+class Held:
+    """A call as the overload of its server sees it: what holds is said here."""
+
+    level: int
+    now: str
+    ladder: Ladder = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.ladder = Ladder(self.level, strained_s=0.0, calm_s=0.0)
+
+    def look(self, t: float, _: float) -> int:
+        return self.ladder.wish(t, strained=self.now == "strained", calm=self.now == "calm")
+
+    def step(self, t: float, by: int) -> None:
+        self.ladder.step(t, by)
+
+
+def after_a_look(overload: Overload, held: list[Held]) -> list[int]:
+    overload._degrade(cast("list[Strain]", held))
+    return [each.ladder.level for each in held]
+
+
+def test_calls_that_are_strained_together_give_way_by_thirds() -> None:
+    overload = Overload(OverloadConfig(), Metrics(), list)
+    held = [Held(level, "strained") for level in (1, 0, 2, 0, 0, 1)]
+    assert after_a_look(overload, held) == [1, 1, 2, 1, 0, 1]
+    assert sum(after_a_look(overload, held)) == 8
+
+
+def test_calls_come_back_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [100.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    overload = Overload(OverloadConfig(), Metrics(), list)
+    held = [Held(level, "calm") for level in (1, 3, 2)]
+    assert after_a_look(overload, held) == [1, 2, 2]  # who lacks most
+    now[0] += SETTLE_S - 0.1
+    assert after_a_look(overload, held) == [1, 2, 2]  # its price is not known yet
+    now[0] += 0.2
+    assert sum(after_a_look(overload, held)) == 4
+    now[0] += SETTLE_S + 0.1
+    held[0].now = "strained"
+    assert sum(after_a_look(overload, held)) == 5  # nobody comes back while one is strained
 
 
 def levels(ladder: Ladder, begin: float, end: float, *, strained: bool) -> list[tuple[float, int]]:
