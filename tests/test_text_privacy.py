@@ -33,8 +33,13 @@ def weights(models: Callable[[str], Path]) -> Path:
 
 
 def home_of(folder: Path) -> dict[str, str]:
-    kept = {k: v for k, v in os.environ.items() if k != "ORT_DISABLE_TELEMETRY"}
-    return {**kept, "HOME": str(folder), "XDG_CACHE_HOME": str(folder / "cache")}
+    """What a user's process finds around it, and no more: on machines that say that they are for
+    continuous integration (`CI`, `GITHUB_ACTIONS` and others) onnxruntime is silent by itself."""
+    return {
+        "PATH": os.environ["PATH"],
+        "HOME": str(folder),
+        "XDG_CACHE_HOME": str(folder / "cache"),
+    }
 
 
 def left_behind(weights: Path, home: Path, first: str = "") -> list[str]:

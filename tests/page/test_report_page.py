@@ -69,6 +69,13 @@ def text(page: Page, selector: str) -> str:
     return page.locator(selector).inner_text()
 
 
+def span_of(page: Page, selector: str) -> tuple[float, float]:
+    """Left edge and width, in CSS pixels."""
+    box = page.locator(selector).bounding_box()
+    assert box
+    return box["x"], box["width"]
+
+
 def inked(page: Page, selector: str) -> int:
     """Number of different colours in a canvas."""
     found: int = page.evaluate(
@@ -135,17 +142,16 @@ def test_transcript_moments_and_keys_jump(page: Page) -> None:
 def test_playing_moves_on_and_zooming_follows(page: Page) -> None:
     for _ in range(4):
         page.get_by_role("button", name="Zoom in").click()
-    wide = page.locator("#overview .window").bounding_box()
-    whole = page.locator("#overview").bounding_box()
-    assert wide and whole and wide["width"] < whole["width"] / 8
+    left, whole = span_of(page, "#overview")
+    # the page redraws before its next frame, not while it is clicked
+    wait_until(page, lambda: span_of(page, "#overview .window")[1] < whole / 15, "zoomed in")
     page.get_by_role("button", name="Play", exact=True).click()
     wait_until(page, lambda: video_time(page) > 1.0, "playing")
     page.get_by_role("button", name="Pause").click()
     page.locator("#overview").focus()
     page.keyboard.press("End")
     wait_until(page, lambda: video_time(page) > SECONDS - 1, "the end")
-    moved = page.locator("#overview .window").bounding_box()
-    assert moved and moved["x"] + moved["width"] > whole["x"] + whole["width"] - 5
+    wait_until(page, lambda: sum(span_of(page, "#overview .window")) > left + whole - 5, "moved")
     box = "document.getElementById('transcript')"
     assert page.evaluate(f"{box}.scrollHeight > {box}.clientHeight && {box}.scrollTop > 0")
     as_live = inked(page, "#overview canvas")
