@@ -27,6 +27,7 @@ CONFIG: dict[str, Any] = {
     "consent_version": "2",
     "ice_servers": [],
     "video": {"width": 640, "height": 360, "frame_rate": 30},
+    "tab": {"width": 1280, "frame_rate": 15},
     "analysis_fps": 10,
     "window_s": 3.0,
     "hop_s": 0.25,

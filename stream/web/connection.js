@@ -41,7 +41,7 @@ export async function openShared(consent, { width, frame_rate: rate }) {
   try {
     stream = await navigator.mediaDevices.getDisplayMedia({ audio: kinds.audio && sound, video: picture });
   } catch (error) {
-    throw problems.fromMedia(error, kinds);
+    throw problems.notShared(error);
   }
   for (const track of stream.getVideoTracks()) {
     track.contentHint = "detail"; // faces in a grid are small: rather fewer pictures than coarse ones
@@ -85,11 +85,12 @@ export class Connection {
     this.closed = false;
     this.heard = performance.now();
     this.#use(this.#newPeer());
-    for (const track of stream.getTracks()) track.onended = () => this.#fail(problems.deviceGone(track.kind));
+    for (const track of stream.getTracks()) track.onended = () => this.#fail(this.source === "tab" ? problems.sharingEnded() : problems.deviceGone(track.kind));
   }
 
   /** @param {object} settings those that the server must know from the beginning */
   async open(consent, settings = {}, source = "camera") {
+    this.source = source;
     try {
       await this.#negotiate(consent, settings, source);
     } catch (error) {

@@ -19,6 +19,8 @@ export function fromMedia(error, kinds) {
   return problem(tell(T.problems.devices(kinds), error));
 }
 
+export const notShared = (error) => problem(T.problems.notShared(error));
+export const sharingEnded = () => problem(T.problems.sharingEnded());
 export const insecure = () => problem(T.problems.insecure());
 export const unreachable = () => problem(T.problems.unreachable());
 export const noMediaPath = () => problem(T.problems.noMediaPath());

@@ -25,6 +25,18 @@ navigator.mediaDevices.getUserMedia = () =>
 """
 """Two programs on one camera cannot be had here; the error is the one that browsers give."""
 
+QUESTION_CLOSED = """
+navigator.mediaDevices.getDisplayMedia = () =>
+  Promise.reject(new DOMException("Permission denied by user", "NotAllowedError"));
+"""
+"""Nobody is there to close the browser's question; the error is the one that Chromium gives."""
+
+CAMERA_AS_TAB = """
+const devices = navigator.mediaDevices;
+devices.getDisplayMedia = () => devices.getUserMedia({ audio: true, video: true });
+"""
+"""Nobody is there to answer the browser's question either."""
+
 
 def expect_problem(page: Page, title: str, what: str, hint: str) -> None:
     expect(page.get_by_role("heading", level=2, name=title)).to_be_focused(timeout=8000)
@@ -123,3 +135,31 @@ def test_no_camera(playwright: Playwright, server: FakeServer) -> None:
         agree(page, *ALL)
         expect_problem(page, "No camera or microphone found", "no such device", "Plug it in")
         assert server.offers == []
+
+
+def test_a_closed_question_for_a_tab_speaks_of_no_camera(
+    visit: OpenPage, server: FakeServer
+) -> None:
+    with visit(QUESTION_CLOSED) as page:
+        share(page)
+        expect_problem(page, "Nothing was shared", "question was closed", "Try again")
+        expect(page.locator("#problem")).not_to_contain_text("camera")
+        assert server.offers == []
+
+
+def test_sharing_that_is_stopped_in_the_browser_speaks_of_no_camera(
+    visit: OpenPage, server: FakeServer
+) -> None:
+    with visit(CAMERA_AS_TAB) as page:
+        share(page)
+        wait_until(page, lambda: server.connected, "data channel")
+        server.send(HELLO | {"source": "tab"})
+        page.evaluate("document.getElementById('video').srcObject.getTracks()[0].onended()")
+        expect_problem(page, "The sharing has ended", "was stopped", "share it again")
+        expect(page.locator("#problem")).not_to_contain_text("camera")
+
+
+def share(page: Page) -> None:
+    for kind in ALL:
+        page.get_by_role("checkbox", name=kind).check()
+    page.get_by_role("button", name="Agree and share a tab").click()

@@ -286,6 +286,16 @@ export default {
       "Der Server antwortet, aber eine Verbindung für Bild und Ton kam nicht zustande oder brach ab.",
       "Eine Firewall oder ein VPN sperrt vielleicht UDP zwischen Browser und Server. Ändern Sie das und versuchen Sie es noch einmal.",
     ],
+    notShared: (error) => [
+      "Nichts wurde geteilt",
+      error.name === "NotAllowedError" ? "Die Frage des Browsers wurde geschlossen, oder das System gibt ihm den Bildschirm nicht." : `${error.name}: ${error.message}`,
+      "Versuchen Sie es noch einmal und wählen Sie einen Tab, ein Fenster oder einen Bildschirm. Wo das System eine Erlaubnis für Bildschirmaufnahmen kennt, geben Sie sie dem Browser.",
+    ],
+    sharingEnded: () => [
+      "Das Teilen ist zu Ende",
+      "Es wurde im Browser beendet, oder was geteilt war, wurde geschlossen.",
+      "Versuchen Sie es noch einmal, um wieder zu teilen.",
+    ],
     otherSchema: (schema) => [
       "Diese Seite passt nicht zum Server",
       `Der Server spricht Schema ${schema}; diese Seite kennt Schema 1.`,

@@ -276,6 +276,16 @@ export default {
       "The server answers, but no media connection could be made or kept.",
       "A firewall or VPN may block UDP between this browser and the server. Change that, then try again.",
     ],
+    notShared: (error) => [
+      "Nothing was shared",
+      error.name === "NotAllowedError" ? "The browser's question was closed, or the system keeps the screen from the browser." : `${error.name}: ${error.message}`,
+      "Try again and choose a tab, window or screen. Where the system has a permission for recording the screen, give it to the browser.",
+    ],
+    sharingEnded: () => [
+      "The sharing has ended",
+      "It was stopped in the browser, or what was shared was closed.",
+      "Try again to share it again.",
+    ],
     otherSchema: (schema) => [
       "This page does not fit the server",
       `The server speaks record schema ${schema}; this page knows schema 1.`,
