@@ -192,3 +192,42 @@ def test_without_its_recording_the_report_still_moves(
         page.set_input_files("#choose", report.parent / "media/made.webm")
         wait_until(page, lambda: ready(page), "the chosen recording")
         assert page.locator("#missing").is_hidden()
+
+
+PRINTED = """() => {
+  const controls = document.querySelectorAll("#stage, #play, #cursor, #theme, #follow");
+  const box = document.getElementById("transcript");
+  return {
+    cut: box.scrollHeight - box.clientHeight,
+    controls: [...controls].filter((e) => e.getClientRects().length).map((e) => e.id),
+  };
+}"""
+
+
+def test_on_paper_everything_is_there_and_dark_on_white(browser: Browser, report: Path) -> None:
+    with opened(browser, report, color_scheme="dark") as page:
+        page.evaluate("""addEventListener("beforeprint", () => {
+            window.theme = document.documentElement.dataset.theme;
+            const canvas = [...document.querySelectorAll("#lanes canvas")].at(-1);
+            const [r, g, b] = canvas.getContext("2d").getImageData(canvas.width - 2, 2, 1, 1).data;
+            window.ground = r + g + b;
+          });""")
+        page.pdf()
+        themes = page.evaluate("[window.theme, document.documentElement.dataset.theme]")
+        assert themes == ["light", "dark"], "it comes back as it was"
+        assert page.evaluate("window.ground") > 600, "rows below the screen are painted, too"
+        page.emulate_media(media="print")
+        printed = page.evaluate(PRINTED)
+        assert printed["cut"] <= 1, "the whole transcript"
+        assert printed["controls"] == []
+
+
+def test_parts_are_not_hidden_under_the_notice(browser: Browser, report: Path) -> None:
+    with opened(browser, report, viewport=PHONE) as page:
+        page.get_by_role("link", name="Timelines").click()
+        top = page.locator(".top").bounding_box()
+        title = page.get_by_role("heading", name="Timelines").bounding_box()
+        assert top and title and title["y"] >= top["y"] + top["height"]
+        page.keyboard.press("End")
+        cut = "all => all.filter(e => e.scrollWidth > e.clientWidth).map(e => e.textContent)"
+        assert page.locator("#lanes .names div").evaluate_all(cut) == []

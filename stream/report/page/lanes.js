@@ -57,10 +57,6 @@ export class Lanes {
   }
 
   observe() {
-    window.addEventListener("beforeprint", () => {
-      for (const row of this.rows) [row.seen, row.stale] = [true, true];
-      this.draw();
-    });
     const watching = new IntersectionObserver((entries) => {
       for (const entry of entries) {
         const row = this.rows.find((each) => each.canvas === entry.target);
@@ -166,6 +162,13 @@ export class Lanes {
   recolour() {
     this.theme = colours(this.about.labels.length);
     this.redraw();
+  }
+
+  /** Draw everything now, in the colours that hold now: paper shows what the screen does not. */
+  drawAll() {
+    this.recolour();
+    for (const row of this.rows) row.seen = true;
+    this.draw();
   }
 
   timeAt(event, box, view) {

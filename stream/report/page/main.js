@@ -83,6 +83,13 @@ async function start() {
   };
   byId("theme").addEventListener("click", () => paint(document.documentElement.dataset.theme !== "dark"));
   dark.addEventListener("change", () => paint(dark.matches));
+  let onScreen = false; // whether it is dark there; paper is light
+  window.addEventListener("beforeprint", () => {
+    onScreen = document.documentElement.dataset.theme === "dark";
+    setTheme(false);
+    lanes.drawAll();
+  });
+  window.addEventListener("afterprint", () => paint(onScreen));
   document.addEventListener("click", (event) => {
     const link = event.target.closest("a.jump");
     if (!link) return;
