@@ -191,6 +191,7 @@ def test_the_report_shows_agreement(tmp_path: Path, capsys: pytest.CaptureFixtur
     text = (tmp_path / "a.html").read_text(encoding="utf-8")
     assert '<section id="agreement">' in text and "Cohen" in text and "<polyline" in text
     assert f"{row['kappa']:.2f} (" in text
+    assert ">risk</text>" in text and ">coverage</text>" in text, "axes have names"
 
 
 @pytest.mark.long

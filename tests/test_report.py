@@ -22,6 +22,7 @@ from stream.report import __main__ as command
 from stream.report import words
 from stream.report.build import SCRIPTS, material_of, write_report
 from stream.report.plots import plot_people
+from stream.runs import RunRecord
 from stream.spec import LABELS
 from tests.made_records import made_records
 from workers.states import REASONS
@@ -226,6 +227,56 @@ def test_the_report_never_says_what_anybody_feels(tmp_path: Path) -> None:
     text = path.read_text(encoding="utf-8")
     own = text[: text.index('<section id="card">')] + text[text.index("<dialog") :]
     assert "ooks like" in own and not re.search(r"\bfe(els?|elings?|lt)\b(?! like)", own)
+
+
+def test_settings_and_figures_are_told_in_words_and_units(tmp_path: Path) -> None:
+    run = RunRecord(
+        recording="a.webm",
+        content="0" * 64,
+        key="",
+        settings={"model": {"checkpoint": None}, "text_only": False, "labels": ["a", "b"]},
+        model={"name": "live", "sha256": "1" * 64},
+        paced=False,
+        figures={
+            "media_s": 89.304,
+            "abstained": {"modality_conflict": 0.0809},
+            "failed": {},
+            "dropped": {"face": 3},
+            "unsure": 0.0135,
+        },
+        warnings=["the picture ends 2 s before the sound"],
+        records_bytes=0,
+        outputs=[],
+    )
+    material = material_of(gather(made_records(10.0)), run)
+    shown = " ".join(looked_at(write_report(material, tmp_path / "a.html")).shown)
+    told = " ".join(shown.split())
+    for text in (
+        "media 89.304 s",
+        "abstained conflict 8 %",
+        "failed none",
+        "dropped face 3",
+        "unsure 1 %",
+        "model.checkpoint –",
+        "text_only no",
+        "labels a, b",
+        "the picture ends 2 s before the sound",
+    ):
+        assert text in told, text
+    assert not re.search(r"\{'|\{\}|\bNone\b|\bFalse\b", told)
+
+
+def test_a_report_of_nobody_says_so(tmp_path: Path) -> None:
+    kept = ("hello", "transcript", "end")
+    records = [each for each in made_records(30.0, TWO) if each["type"] in kept]
+    for record in records:
+        if record["type"] == "transcript":
+            record["person"] = None
+    shown = " ".join(
+        looked_at(write_report(material_of(gather(records), None), tmp_path / "a")).shown
+    )
+    assert shown.count(words.NOBODY) == 3, "timelines, moments, quality"
+    assert "No label was present" not in shown and "Point at a timeline" not in shown
 
 
 def test_every_reason_has_a_sentence() -> None:

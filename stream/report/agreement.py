@@ -67,6 +67,9 @@ def _curve(found: Agreement) -> str:
         f'<path {axis} d="M{LEFT} 10V{10 + height}H{LEFT + width}"/>'
         f'<polyline points="{points}" fill="none" stroke="currentColor" stroke-width="2"/>'
         f'<text {text} x="2" y="16">{percent(top)}</text><text {text} x="2" y="{10 + height}">0 %'
-        f'</text><text {text} x="{LEFT}" y="{HEIGHT - 12}">0 %</text>'
-        f'<text {text} x="{LEFT + width - 130}" y="{HEIGHT - 12}">100 % coverage; risk</text></svg>'
+        f'</text><text {text} x="2" y="{10 + height / 2:.0f}">risk</text>'
+        f'<text {text} x="{LEFT}" y="{HEIGHT - 12}">0 %</text>'
+        f'<text {text} x="{LEFT + width / 2:.0f}" y="{HEIGHT - 12}" text-anchor="middle">coverage'
+        f'</text><text {text} x="{LEFT + width}" y="{HEIGHT - 12}" text-anchor="end">100 %</text>'
+        "</svg>"
     )

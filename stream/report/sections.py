@@ -27,8 +27,9 @@ def jump(t: float) -> str:
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]], caption: str) -> str:
-    """Cells are HTML; the first of each row names it."""
+    """Cells are HTML; the first of each row names it. `head` may be empty."""
     titles = "".join(f'<th scope="col">{escape(title)}</th>' for title in head)
+    top = f"<thead><tr>{titles}</tr></thead>" if titles else ""
     body = "".join(
         f'<tr><th scope="row">{first}</th>{"".join(f"<td>{cell}</td>" for cell in rest)}</tr>'
         for first, *rest in rows
@@ -36,7 +37,7 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]], caption: str) -> s
     return (
         f'<div class="wide" tabindex="0" role="region" aria-label="{escape(caption)}">'
         f"<table><caption>{escape(caption)}</caption>"
-        f"<thead><tr>{titles}</tr></thead><tbody>{body}</tbody></table></div>"
+        f"{top}<tbody>{body}</tbody></table></div>"
     )
 
 
@@ -83,8 +84,15 @@ def _turns(segments: Sequence[Mapping[str, Any]]) -> list[list[Mapping[str, Any]
     return turns
 
 
-def moments(episodes: Sequence[Episode], turns: Sequence[TurningPoint]) -> str:
+def nobody() -> str:
+    """What stands where nothing can be shown of anybody."""
+    return f'<p class="fine">{escape(words.NOBODY)}</p>'
+
+
+def moments(columns: Columns, episodes: Sequence[Episode], turns: Sequence[TurningPoint]) -> str:
     """Turning points, and when which label was present."""
+    if not columns.tracked:
+        return nobody()
     if turns:
         text = table(
             ("When", "Who", "What", "Before", "After"),
@@ -150,9 +158,12 @@ def speaking(
     )
 
 
-def quality(columns: Columns) -> str:
-    """What could be said of each person, and why not."""
-    parts = []
+def quality(columns: Columns, run: RunRecord | None = None) -> str:
+    """What could be said of each person, and why not, and what was wrong with the recording."""
+    parts = [] if columns.tracked else [nobody()]
+    if run is not None and run.warnings:
+        told = "".join(f"<li>{escape(each)}</li>" for each in run.warnings)
+        parts.append(f"<p>Of the recording:</p><ul>{told}</ul>")
     for person in columns.tracked:
         found = findings.quality(columns, person)
         rows = [
@@ -190,24 +201,52 @@ def settings(columns: Columns, run: RunRecord | None) -> str:
         "ended": columns.end or "the records break off",
     }
     if run is None:
-        return table(("", ""), _rows(facts), "From the records; of the run nothing is known")
+        return table((), _rows(facts), "From the records; of the run nothing is known")
     facts |= {
         "SHA-256 of the recording": run.content,
         "model": f"{run.model['name']} ({run.model['sha256'][:16]})",
     }
-    figures = {name.replace("_", " "): value for name, value in run.figures.items()}
     every = {name: value for name, value in flat(run.settings) if name != "model.weights"}
     return "".join(
         (
-            table(("", ""), _rows(facts), "Run"),
-            table(("", ""), _rows(figures), "Figures"),
-            table(("", ""), _rows({**every, **run.versions}), "Settings and versions"),
+            table((), _rows(facts), "Run"),
+            table((), _rows(dict(map(_figure, run.figures.items()))), "Figures"),
+            table((), _rows({**every, **run.versions}), "Settings and versions"),
         )
     )
 
 
+def _figure(named: tuple[str, Any]) -> tuple[str, str]:
+    """What a figure of a run is called, and its value with its unit."""
+    name, value = named
+    short = name.removesuffix("_s")
+    if isinstance(value, Mapping):
+        told = ", ".join(f"{words.reason(each)[0]} {_count(x)}" for each, x in value.items())
+    elif name == "unsure":
+        told = _count(value)
+    else:
+        told = f"{_plain(value)} s" if short != name else _plain(value)
+    return short.replace("_", " "), told or "none"
+
+
+def _count(value: Any) -> str:
+    """Shares are fractions, what was counted is whole."""
+    return words.percent(value) if isinstance(value, float) else str(value)
+
+
+def _plain(value: Any) -> str:
+    """A value of a setting as people write it."""
+    if value is None:
+        return "–"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list | tuple):
+        return ", ".join(map(_plain, value)) or "none"
+    return str(value)
+
+
 def _rows(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
-    return [(escape(str(name)), escape(str(value))) for name, value in facts.items()]
+    return [(escape(str(name)), escape(_plain(value))) for name, value in facts.items()]
 
 
 def flat(settings: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:

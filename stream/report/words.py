@@ -32,6 +32,14 @@ UNCLEAR = ("unclear", "No expression stood out clearly enough.")
 
 UNKNOWN_SPEAKER = "unknown speaker"
 
+NOBODY = (
+    "Nobody was estimated. Either no face was found, and whose voice it is, is not guessed without"
+    " one; or the records end before the first window does."
+)
+"""Where a report has no states of anybody."""
+
+READOUT = "Point at a timeline to read it; click or drag to go there."
+
 NOTICE = (
     "A machine estimated what expressions look like. Its estimates are guesses about expression,"
     " not facts about people."
