@@ -13,6 +13,7 @@ const FADE_AFTER_S = 1;
 const FADE_S = 3;
 const FAINT = 0.3;
 const NUMBER = 16;
+const NARROWEST = 0.75; // letters are made narrower, down to this, before a text is cut
 
 /** For one or two people, for some, and for many. `reason`: there is a line for it. */
 export const WIDE = { width: 214, height: 100, rows: 3, line: 18, bar: 68, reason: true };
@@ -50,7 +51,7 @@ export function drawChip(context, [x, y], { kind, person, name, said, labels, ag
   const verdict = said.kind === "sure" ? T.live.looksLike : said.text;
   const title = kind.reason || unsure ? `${name}: ${verdict}` : name;
   const bold = `600 12px ${FONT}`;
-  write(context, bold, TEXT, fit(context, bold, title, inner), left, y + PAD + line / 2 - 1);
+  squeeze(context, bold, TEXT, title, left, y + PAD + line / 2 - 1, inner);
   person.order = rank(labels, person.order, rows);
   person.order.forEach((label, i) => drawRow(context, left, y + PAD + (i + 1) * line, inner, kind, label, labels[label], age));
   if (!kind.reason || !unsure) return;
@@ -66,7 +67,7 @@ function drawLine(context, x, y, width, { kind, person, labels, age, told, unsur
   person.order = rank(labels, person.order, 1);
   const [label] = person.order;
   if (!unsure && label) drawRow(context, from, y, room, kind, label, labels[label], age);
-  else write(context, bold, unsure ? DOUBT : TEXT, fit(context, bold, told, room), from, y + kind.line / 2 - 1);
+  else squeeze(context, bold, unsure ? DOUBT : TEXT, told, from, y + kind.line / 2 - 1, room);
 }
 
 function drawRow(context, x, y, width, kind, name, label, age) {
@@ -77,7 +78,7 @@ function drawRow(context, x, y, width, kind, name, label, age) {
   const number = `400 12px ${FONT}`;
   const room = width - 36 - (kind.bar ? kind.bar + 6 : 0);
   const colour = status === "unsure" ? DOUBT : TEXT;
-  write(context, font, colour, fit(context, font, `${SIGN[status]} ${labelText(name)}`, room), x, middle - (kind.bar ? 0 : 1));
+  squeeze(context, font, colour, `${SIGN[status]} ${labelText(name)}`, x, middle - (kind.bar ? 0 : 1), room);
   context.textAlign = "right";
   write(context, number, TEXT, `${percent(probability)} %`, x + width, middle - (kind.bar ? 0 : 1));
   context.textAlign = "left";
@@ -108,6 +109,14 @@ export function write(context, font, colour, text, x, y) {
   context.font = font;
   context.fillStyle = colour;
   context.fillText(text, x, y);
+}
+
+/** Write `text` into `room` pixels: narrower where it is a little too long, cut where that is not enough. */
+function squeeze(context, font, colour, text, x, y, room) {
+  const told = fit(context, font, text, room / NARROWEST);
+  context.font = font;
+  context.fillStyle = colour;
+  context.fillText(told, x, y, room);
 }
 
 const fitted = new Map();

@@ -105,7 +105,7 @@ export class View {
     const focus = people.get(this.focus);
     this.lines.tell(people, now, (person) => verdict(shown(person), this.config).text, this.focus);
     this.#table(shown(focus), focus && people.many ? people.name(focus.id) : "");
-    if (!reason && focus?.state) byId("distrust").hidden = focus.state.variance_trusted !== false;
+    if (!reason && focus?.state) byId("distrust").classList.toggle("held", focus.state.variance_trusted === false);
   }
 
   #table(state, who) {

@@ -123,12 +123,15 @@ def test_screen_readers_are_not_flooded(page: Page, server: FakeServer) -> None:
     assert said[0] in {"Looks like: happy", "Looks like: sad"}
 
 
-@pytest.mark.parametrize("viewport", [DESKTOP, PHONE], ids=["desktop", "phone"])
+SIZES = pytest.mark.parametrize("viewport", [DESKTOP, PHONE], ids=["desktop", "phone"])
+
+
+@SIZES
 def test_nothing_jumps_and_nothing_is_cut_off(
     visit: OpenPage, server: FakeServer, viewport: dict[str, int]
 ) -> None:
     places = """() => [...document.querySelectorAll(
-      "#live section, tr, #verdict, #captions, #people"
+      "#live section, tr, #verdict, #captions, #people, #notice-long, .latency"
     )].map((e) => { const r = e.getBoundingClientRect(); return [r.x, r.y, r.width, r.height]; })"""
     with visit(viewport=viewport) as page:
         fits = "document.documentElement.scrollWidth <= innerWidth"
@@ -147,7 +150,40 @@ def test_nothing_jumps_and_nothing_is_cut_off(
             assert page.evaluate(places) == before
             box = page.locator("#verdict")
             assert box.evaluate("e => e.scrollHeight <= e.clientHeight"), verdict(page)
+        doubted = page.get_by_text("The model's own doubt does not hold")
+        expect(doubted).to_be_hidden()
+        server.send(state(4) | {"variance_trusted": False})
+        expect(doubted).to_be_visible()
+        assert page.evaluate(places) == before
         assert page.evaluate(fits)
+
+
+WATCH_CHIPS = """
+window.painted = new Set();
+const { fillText } = CanvasRenderingContext2D.prototype;
+CanvasRenderingContext2D.prototype.fillText = function (text, ...more) {
+  window.painted.add(text);
+  return fillText.call(this, text, ...more);
+};
+"""
+
+
+@SIZES
+def test_long_words_of_a_language_fit(
+    visit: OpenPage, server: FakeServer, viewport: dict[str, int]
+) -> None:
+    with visit(WATCH_CHIPS, viewport=viewport, locale="de") as page:
+        for name in ("face", "voice", "words"):
+            page.locator(f"input[name={name}]").check()
+        page.locator("#begin").click()
+        wait_until(page, lambda: server.connected, "data channel")
+        server.send(HELLO, FACE, state(0), state(1, surprise="active"))
+        count(page, "state", 2)
+        wide = "all => all.filter(e => e.scrollWidth > e.clientWidth).map(e => e.textContent)"
+        assert page.locator("#part-table :is(th, td)").evaluate_all(wide) == []
+        painted = page.evaluate("[...window.painted]")
+        assert "● Überraschung" in painted
+        assert not [text for text in painted if text.endswith("…")], painted
 
 
 def test_nothing_moves_but_the_estimates(page: Page, server: FakeServer) -> None:
