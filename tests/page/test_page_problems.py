@@ -106,6 +106,25 @@ def test_the_end_of_the_session_is_told(page: Page, server: FakeServer) -> None:
     expect_problem(page, "The session has ended", "server stops", "You can start again")
 
 
+@pytest.mark.parametrize(
+    ("reason", "what"),
+    [
+        ("server stopped", "Der Server wurde beendet."),
+        ("memory", "Der Server hatte zu wenig Speicher."),
+        ("something new", "Der Server hat sie beendet: something new."),
+    ],
+)
+def test_the_end_of_the_session_is_told_in_the_language_of_the_page(
+    visit: OpenPage, server: FakeServer, reason: str, what: str
+) -> None:
+    with visit(locale="de") as page:
+        page.locator("input[name=face]").check()
+        page.locator("#begin").click()
+        wait_until(page, lambda: server.connected, "data channel")
+        server.send(HELLO, {"type": "end", "reason": reason})
+        expect_problem(page, "Die Sitzung ist zu Ende", what, "neu beginnen")
+
+
 def test_another_schema_is_refused(visit: OpenPage, server: FakeServer) -> None:
     with visit() as page:
         agree(page, *ALL)

@@ -10,6 +10,11 @@ const RECORDING = {
   read_only: "die Platte ist schreibgeschützt",
   disk_failed: "die Platte ist ausgefallen",
 };
+const ENDS = {
+  "server stopped": "Der Server wurde beendet.",
+  "connection lost": "Die Verbindung zum Server brach ab.",
+  memory: "Der Server hatte zu wenig Speicher.",
+};
 
 export default {
   code: "de",
@@ -308,7 +313,7 @@ export default {
     ],
     ended: (reason) => [
       "Die Sitzung ist zu Ende",
-      reason && reason !== "finished" ? `Der Server hat sie beendet: ${String(reason).replaceAll("_", " ")}.` : "Der Server hat sie beendet.",
+      ENDS[reason] ?? (reason && reason !== "finished" ? `Der Server hat sie beendet: ${String(reason).replaceAll("_", " ")}.` : "Der Server hat sie beendet."),
       "Jetzt wird nichts verarbeitet. Sie können neu beginnen.",
     ],
     response: {

@@ -11,6 +11,11 @@ const RECORDING = {
   read_only: "the disk cannot be written",
   disk_failed: "the disk failed",
 };
+const ENDS = {
+  "server stopped": "The server was stopped.",
+  "connection lost": "The connection to the server was lost.",
+  memory: "The server was short of memory.",
+};
 
 export default {
   code: "en",
@@ -298,7 +303,7 @@ export default {
     ],
     ended: (reason) => [
       "The session has ended",
-      reason && reason !== "finished" ? `The server ended it: ${String(reason).replaceAll("_", " ")}.` : "The server ended it.",
+      ENDS[reason] ?? (reason && reason !== "finished" ? `The server ended it: ${String(reason).replaceAll("_", " ")}.` : "The server ended it."),
       "Nothing is being processed now. You can start again.",
     ],
     response: {
