@@ -42,7 +42,11 @@ ALIASES: Mapping[str, str] = {
 }
 """Common names -> ours; "" means that none of our labels is present."""
 
-MEDIA_SUFFIXES = (".mp4", ".mkv", ".webm", ".mov", ".wav", ".flac", ".mp3")
+MEDIA_SUFFIXES = (
+    *(".mp4", ".mkv", ".webm", ".mov", ".wav", ".flac", ".mp3"),
+    *(".m4a", ".m4v", ".3gp", ".mka", ".ogg", ".opus", ".aac", ".avi", ".flv", ".mpg", ".mpeg"),
+)
+"""Of files that are taken for recordings where a folder is named; others are left alone."""
 
 PLACEHOLDER = re.compile(r"\[[A-Z]+\]")
 """``[NAME]`` and the like stand for words that were removed; nobody says them."""

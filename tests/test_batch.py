@@ -72,6 +72,14 @@ def test_folders_are_mirrored_and_nothing_clashes(tmp_path: Path) -> None:
         find([tmp_path / "none"], out)
 
 
+def test_what_can_be_read_is_found_in_a_folder(tmp_path: Path) -> None:
+    """What meeting programs and telephones leave; ``stream.decode.FORMATS`` reads all of it."""
+    names = ["call.m4a", "clip.M4V", "note.ogg", "memo.opus", "old.avi", "old.flv", "phone.3gp"]
+    for name in (*names, "chat.txt", "notes.ts"):
+        (tmp_path / name).write_bytes(b"")
+    assert [row.recording.name for row in find([tmp_path], tmp_path / "out")] == sorted(names)
+
+
 def test_done_is_what_has_the_same_content_and_settings(tmp_path: Path) -> None:
     first = small(tmp_path / "in/a.wav")
     out = tmp_path / "out"
