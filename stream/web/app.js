@@ -95,7 +95,7 @@ async function begin(consent, source) {
   const stream = own ? await openMedia(consent, config.video) : await openShared(consent, config.tab);
   byId("video").srcObject = stream;
   show("live");
-  view = new View(config, consent);
+  view = new View(config, consent, own);
   session = new Session(config, { view, video: byId("video"), copies: byId("picture"), mirrored: own }, fail);
   session.surfaces.add(new Surface(byId("outline"), { video: byId("video"), show: painted }));
   for (const name of ["lock", "view"]) apply(name);

@@ -5,7 +5,7 @@ import { byId, make, setText } from "./dom.js";
 import { Events } from "./events.js";
 import { percent } from "./format.js";
 import { Group } from "./group.js";
-import { LANGUAGES, labelText, T } from "./texts.js";
+import { fill, LANGUAGES, labelText, T } from "./texts.js";
 import { Timelines } from "./timelines.js";
 import { recordingText, statusText, verdict } from "./words.js";
 
@@ -45,8 +45,10 @@ class Row {
 }
 
 export class View {
-  constructor(config, consent) {
+  /** @param {boolean} own it is the picture of the person at the page; else a shared one */
+  constructor(config, consent, own) {
     this.config = config;
+    this.own = own;
     this.consent = consent;
     this.announced = -Infinity;
     this.long = "";
@@ -74,12 +76,15 @@ export class View {
     byId("no-camera").hidden = consent.face;
     byId("no-words").hidden = consent.words;
     const left = PARTS.filter((name) => consent[name]);
+    byId("self-title").dataset.text = this.own ? "live.self" : "live.shared";
+    byId("video").dataset.label = this.own ? "live.camera" : "live.shared";
+    fill(byId("live"));
     byId("less").replaceChildren();
     for (const name of left.length > 1 ? left : []) {
       const button = make("button", "", byId("less"));
       button.type = "button";
       button.dataset.part = name;
-      button.textContent = T.live.without[name];
+      button.textContent = (this.own ? T.live.without : T.live.withoutShared)[name];
     }
   }
 

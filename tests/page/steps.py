@@ -28,6 +28,12 @@ devices.getUserMedia = async (wanted) => {
   return (window.given = await real(wanted));
 };
 """
+CAMERA_AS_TAB = """
+const devices = navigator.mediaDevices;
+devices.getDisplayMedia = () => devices.getUserMedia({ audio: true, video: true });
+"""
+"""The camera for what is shared: nobody is there to answer the browser's question."""
+
 FACE = {
     "type": "face",
     "t": 3.0,
@@ -51,6 +57,13 @@ def begin(page: Page, server: FakeServer, kinds: tuple[str, ...] = ALL) -> None:
     agree(page, *kinds)
     wait_until(page, lambda: server.connected, "data channel or WebSocket")
     server.send(HELLO)
+
+
+def share(page: Page) -> None:
+    """Agree to everything and share, without waiting for the server."""
+    for kind in ALL:
+        page.get_by_role("checkbox", name=kind).check()
+    page.get_by_role("button", name="Agree and share a tab").click()
 
 
 def verdict(page: Page) -> str:

@@ -12,7 +12,17 @@ from playwright.sync_api import Page, expect
 
 from tests.browser import open_page, stats, wait_until
 from tests.fake_server import HELLO, FakeServer, event, state, transcript
-from tests.page.steps import DESKTOP, NEEDS_BROWSER, PHONE, OpenPage, begin, count, verdict
+from tests.page.steps import (
+    CAMERA_AS_TAB,
+    DESKTOP,
+    NEEDS_BROWSER,
+    PHONE,
+    OpenPage,
+    begin,
+    count,
+    share,
+    verdict,
+)
 
 pytestmark = [*NEEDS_BROWSER, pytest.mark.live]
 
@@ -50,6 +60,38 @@ def test_everybody_has_a_name_a_verdict_and_a_timeline(page: Page, server: FakeS
     expect(page.get_by_role("img", name="Person 2: Looks like: sad")).to_be_visible()
     server.send(event("onset", "sad", 3.0, 3.0) | TWO)
     expect(page.locator("#events li")).to_have_text(["Person 2: sad since 0:03"])
+
+
+def test_everybody_of_eight_is_in_view(page: Page, server: FakeServer) -> None:
+    begin(page, server)
+    everybody = [{"person": f"p1.{n}"} for n in range(1, 9)]
+    server.send(MANY, *(state(0, happy="active", sad="unsure") | each for each in everybody))
+    people = page.locator("#people li")
+    expect(people).to_have_count(8)
+    box = page.locator("#people")
+    assert box.evaluate("e => e.scrollHeight <= e.clientHeight")
+    assert page.locator("#people .strip").last.evaluate("e => e.clientWidth > 250")
+
+
+def test_what_is_shared_is_not_called_ones_own(visit: OpenPage, server: FakeServer) -> None:
+    with visit(CAMERA_AS_TAB) as page:
+        share(page)
+        wait_until(page, lambda: server.connected, "data channel")
+        server.send(MANY, state(0) | ONE)
+        expect(page.get_by_role("heading", name="Shared picture")).to_be_visible()
+        parts = ["Leave out faces", "Leave out voices", "Leave out words"]
+        expect(page.locator("#less button")).to_have_text(parts)
+        assert page.locator("#video").get_attribute("aria-label") == "Shared picture"
+        page.evaluate(
+            "const s = document.getElementById('language'); s.value = 'de';"
+            "s.dispatchEvent(new Event('change'))"
+        )
+        expect(page.get_by_role("heading", name="Geteiltes Bild")).to_be_visible()
+        expect(page.locator("#less button").first).to_have_text("Ohne Gesichter")
+        page.locator("#stop").click()
+        page.locator("input[name=face]").check()
+        page.locator("#begin").click()
+        expect(page.get_by_role("heading", name="Ihr Bild")).to_be_visible()
 
 
 def test_who_left_goes_after_a_while_and_comes_back_with_the_same_name(

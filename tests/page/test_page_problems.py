@@ -10,11 +10,13 @@ from tests.fake_media import FAKE_DEVICE
 from tests.fake_server import HELLO, FakeServer, state
 from tests.page.steps import (
     ALL,
+    CAMERA_AS_TAB,
     NEEDS_BROWSER,
     WATCH_MEDIA,
     OpenPage,
     begin,
     count,
+    share,
 )
 
 pytestmark = [*NEEDS_BROWSER, pytest.mark.live]
@@ -30,12 +32,6 @@ navigator.mediaDevices.getDisplayMedia = () =>
   Promise.reject(new DOMException("Permission denied by user", "NotAllowedError"));
 """
 """Nobody is there to close the browser's question; the error is the one that Chromium gives."""
-
-CAMERA_AS_TAB = """
-const devices = navigator.mediaDevices;
-devices.getDisplayMedia = () => devices.getUserMedia({ audio: true, video: true });
-"""
-"""Nobody is there to answer the browser's question either."""
 
 
 def expect_problem(page: Page, title: str, what: str, hint: str) -> None:
@@ -176,9 +172,3 @@ def test_sharing_that_is_stopped_in_the_browser_speaks_of_no_camera(
         page.evaluate("document.getElementById('video').srcObject.getTracks()[0].onended()")
         expect_problem(page, "The sharing has ended", "was stopped", "share it again")
         expect(page.locator("#problem")).not_to_contain_text("camera")
-
-
-def share(page: Page) -> None:
-    for kind in ALL:
-        page.get_by_role("checkbox", name=kind).check()
-    page.get_by_role("button", name="Agree and share a tab").click()

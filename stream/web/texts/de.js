@@ -78,9 +78,11 @@ export default {
 
   live: {
     self: "Ihr Bild",
+    shared: "Geteiltes Bild",
     camera: "Ihre Kamera, gespiegelt",
     noCamera: "Kamera nicht in Gebrauch",
     without: { face: "Ohne mein Gesicht", voice: "Ohne meine Stimme", words: "Ohne meine Worte" },
+    withoutShared: { face: "Ohne Gesichter", voice: "Ohne Stimmen", words: "Ohne Worte" },
     estimates: "Wonach es aussieht",
     table: "Schätzung je Emotion, mit dem Bereich ihrer Unsicherheit",
     looksLike: "Sieht aus nach",

@@ -79,9 +79,11 @@ export default {
 
   live: {
     self: "Your picture",
+    shared: "Shared picture",
     camera: "Your camera, mirrored",
     noCamera: "Camera not in use",
     without: { face: "Leave out my face", voice: "Leave out my voice", words: "Leave out my words" },
+    withoutShared: { face: "Leave out faces", voice: "Leave out voices", words: "Leave out words" },
     estimates: "What it looks like",
     table: "Estimate per emotion, with its range of uncertainty",
     looksLike: "Looks like",
