@@ -154,6 +154,8 @@ def test_nothing_jumps_and_nothing_is_cut_off(
         expect(doubted).to_be_hidden()
         server.send(state(4) | {"variance_trusted": False})
         expect(doubted).to_be_visible()
+        server.send({"type": "load", "person": "p1", "t": 4.0, "load": "no_words"})
+        expect(page.locator("#notice")).to_contain_text("and no words")
         assert page.evaluate(places) == before
         assert page.evaluate(fits)
 
