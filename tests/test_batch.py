@@ -22,7 +22,7 @@ import pytest
 
 from stream import batch, replay
 from stream.batch import Row, find, finished, sort_out
-from stream.batch_table import text_table
+from stream.batch_table import text_table, write_table
 from stream.config import ReplayConfig
 from stream.errors import ConfigError, run_command
 from stream.outputs import Outputs
@@ -78,6 +78,17 @@ def test_what_can_be_read_is_found_in_a_folder(tmp_path: Path) -> None:
     for name in (*names, "chat.txt", "notes.ts"):
         (tmp_path / name).write_bytes(b"")
     assert [row.recording.name for row in find([tmp_path], tmp_path / "out")] == sorted(names)
+
+
+def test_every_column_of_the_summary_is_documented(tmp_path: Path) -> None:
+    figures = {"active": {"happy": 0.5}, "abstained": {"no_face": 0.25}}
+    row = Row(tmp_path / "a.wav", tmp_path / "a.jsonl", "done", figures=figures)
+    head = write_table([row], tmp_path / "summary.csv").read_text().splitlines()[0]
+    text = (PROJECT / "docs/exports.md").read_text(encoding="utf-8")
+    text = text[text.index("summary.csv") :]
+    for name in head.split(","):
+        told = name.replace("_happy", "_LABEL").replace("_no_face", "_REASON")
+        assert f"`{told}`" in text, name
 
 
 def test_done_is_what_has_the_same_content_and_settings(tmp_path: Path) -> None:

@@ -340,6 +340,35 @@ def test_chips_cover_neither_faces_nor_each_other(
     assert found == page.evaluate(PLACES, [faces, [width, height], 61]), "a chip trembles"
 
 
+WATCH_NAMES = """
+window.named = new Set();
+const { fillText } = CanvasRenderingContext2D.prototype;
+CanvasRenderingContext2D.prototype.fillText = function (text, x, y, ...more) {
+  if (text.startsWith("Person 1")) window.named.add(`${Math.round(x)} ${Math.round(y)}`);
+  return fillText.call(this, text, x, y, ...more);
+};
+"""
+
+
+@pytest.mark.parametrize(("motion", "stays"), [("reduce", True), ("no-preference", False)])
+def test_with_reduced_motion_chips_follow_no_face(
+    visit: OpenPage, server: FakeServer, motion: str, stays: bool
+) -> None:
+    with visit(WATCH_NAMES, reduced_motion=motion) as page:
+        begin(page, server)
+        server.send(MANY, state(0, happy="active") | ONE)
+        server.send(faces(3.0, "p1.1"))
+        named = "window.named.size"
+        wait_until(page, lambda: page.evaluate(named) > 0, "the chip")
+        server.send(faces(3.3, None, None, "p1.1"))
+        count(page, "face", 2)
+        if stays:
+            page.wait_for_timeout(500)
+            assert page.evaluate(named) == 1
+        else:
+            wait_until(page, lambda: page.evaluate(named) > 1, "the chip beside the face")
+
+
 FRAMES = """new Promise((done) => {
   const video = document.getElementById("video");
   let frames = 0;
