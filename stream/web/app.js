@@ -95,7 +95,7 @@ async function begin(consent, source) {
   const stream = own ? await openMedia(consent, config.video) : await openShared(consent, config.tab);
   byId("video").srcObject = stream;
   show("live");
-  view = new View(config, consent, own);
+  view = new View(config, consent, { own, heard: stream.getAudioTracks().length > 0 });
   session = new Session(config, { view, video: byId("video"), copies: byId("picture"), mirrored: own }, fail);
   session.surfaces.add(new Surface(byId("outline"), { video: byId("video"), show: painted }));
   for (const name of ["lock", "view"]) apply(name);

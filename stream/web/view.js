@@ -45,10 +45,11 @@ class Row {
 }
 
 export class View {
-  /** @param {boolean} own it is the picture of the person at the page; else a shared one */
-  constructor(config, consent, own) {
+  /** @param {{own: boolean, heard: boolean}} media own: not shared from elsewhere; heard: with sound */
+  constructor(config, consent, { own, heard }) {
     this.config = config;
     this.own = own;
+    this.heard = heard;
     this.consent = consent;
     this.announced = -Infinity;
     this.long = "";
@@ -74,7 +75,9 @@ export class View {
   agree(consent) {
     this.consent = consent;
     byId("no-camera").hidden = consent.face;
-    byId("no-words").hidden = consent.words;
+    const silent = !this.heard && (consent.voice || consent.words);
+    byId("no-words").dataset.text = silent ? "live.noSound" : "live.noWords";
+    byId("no-words").hidden = consent.words && !silent;
     const left = PARTS.filter((name) => consent[name]);
     byId("self-title").dataset.text = this.own ? "live.self" : "live.shared";
     byId("video").dataset.label = this.own ? "live.camera" : "live.shared";

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import time
 from typing import Any
 
@@ -92,6 +93,22 @@ def test_what_is_shared_is_not_called_ones_own(visit: OpenPage, server: FakeServ
         page.locator("input[name=face]").check()
         page.locator("#begin").click()
         expect(page.get_by_role("heading", name="Ihr Bild")).to_be_visible()
+
+
+def test_a_share_without_sound_says_that_nobody_is_heard(
+    visit: OpenPage, server: FakeServer
+) -> None:
+    with visit(CAMERA_AS_TAB.replace("audio: true", "audio: false")) as page:
+        share(page)
+        wait_until(page, lambda: server.connected, "data channel")
+        server.send(MANY, state(0) | ONE)
+        count(page, "state", 1)
+        expect(page.locator("#no-words")).to_have_text(re.compile("No sound is shared"))
+        page.locator("#stop").click()
+    with visit(CAMERA_AS_TAB) as page:
+        share(page)
+        wait_until(page, lambda: server.connected, "data channel")
+        expect(page.locator("#no-words")).to_be_hidden()
 
 
 def test_who_left_goes_after_a_while_and_comes_back_with_the_same_name(

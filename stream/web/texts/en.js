@@ -97,6 +97,7 @@ export default {
     delayWhat: "From camera and microphone to screen, median of the last 10 seconds.",
     captions: "Captions",
     noWords: "Words not in use",
+    noSound: "No sound is shared, so nobody is heard. Stop, and share a tab with its sound.",
     lately: "Lately",
     latelyWhat: "What came and went",
     overlap: "(several people at once)",
