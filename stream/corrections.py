@@ -28,6 +28,7 @@ from stream.errors import StreamError, run_command
 from stream.labels_option import add_label_options, names_of
 from stream.prepare import prepare
 from stream.runs import RunRecord
+from workers.errors import WorkerError
 
 SHORTEST_S = 0.5
 """Shorter stretches are left out: they hold too little to learn from."""
@@ -131,7 +132,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(json.dumps({"stretches": 0, "samples": 0}))
         return 0
     recording = options.video or Path(run.recording)
-    print(json.dumps(export_corrections(run, recording, found, options.out)))
+    try:
+        print(json.dumps(export_corrections(run, recording, found, options.out)))
+    except OSError as error:
+        if isinstance(error, StreamError | WorkerError):
+            raise
+        raise StreamError(
+            f"the set cannot be written to {options.out}: {error.strerror or error}",
+            hint="make room, or name another folder with --out",
+        ) from error
     return 0
 
 

@@ -23,6 +23,7 @@ from stream.errors import ConfigError, run_command
 from stream.exports import Source, export
 from stream.labels_option import names_of
 from stream.report import __main__ as report
+from stream.runs import RunRecord, beside
 from stream.spec import LABELS
 from tests.made_records import WINDOW, made_records, write
 
@@ -220,6 +221,21 @@ def test_corrections_become_a_set_for_training(
     assert (row["path"], row["labels"], row["t0"]) == ("jfk.flac", "disgust|fear", "2.000")
     (out / "jfk.run.json").unlink()
     assert run_command(lambda: corrections.main([*command, "--out", "x"])) == 2
+
+
+def test_a_set_that_cannot_be_written_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    records = write(tmp_path / "a.jsonl", made_records(30.0))
+    made = RunRecord("a.webm", "", "", {}, {"name": "", "sha256": ""}, False, {}, [], 0, [])
+    made.write(beside(records))
+    labels = tmp_path / "labels.csv"
+    labels.write_text("start,end,label\n5,25,fear\n")
+    command = [str(records), "--annotations", str(labels), "--all", "--out"]
+    blocked = str(labels / "mine")  # a file is no folder
+    assert run_command(lambda: corrections.main([*command, blocked])) == 2
+    told = capsys.readouterr().err
+    assert f"error: the set cannot be written to {blocked}: " in told and "next: " in told
 
 
 def test_stretches_are_cut_where_labels_change(columns: Columns) -> None:

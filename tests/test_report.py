@@ -24,7 +24,7 @@ from stream.report.build import SCRIPTS, material_of, write_report
 from stream.report.plots import plot_people
 from stream.runs import RunRecord
 from stream.spec import LABELS
-from tests.made_records import made_records
+from tests.made_records import made_records, write
 from workers.states import REASONS
 
 TWO = ("p1.1", "p1.2")
@@ -105,6 +105,19 @@ def test_what_cannot_be_read_is_named(
     assert "a.jsonl" in caught.value.message and caught.value.hint
     assert run_command(lambda: command.main([str(path)])) == 2
     assert "next: " in capsys.readouterr().err and not path.with_suffix(".html").exists()
+
+
+def test_a_report_makes_its_folder_or_says_what_is_in_the_way(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write(tmp_path / "a.jsonl", made_records(10.0))
+    there = tmp_path / "new/folder/a.html"
+    assert run_command(lambda: command.main([str(path), "--out", str(there)])) == 0
+    assert there.is_file()
+    blocked = path / "b.html"  # a file is no folder
+    assert run_command(lambda: command.main([str(path), "--out", str(blocked)])) == 2
+    told = capsys.readouterr().err
+    assert f"error: {blocked} cannot be written: " in told and "next: " in told
 
 
 spans = st.lists(

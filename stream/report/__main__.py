@@ -16,7 +16,7 @@ from stream import runs
 from stream.agreement import agree
 from stream.annotations import read_annotations
 from stream.columns import read
-from stream.errors import run_command
+from stream.errors import ConfigError, run_command
 from stream.labels_option import add_label_options, names_of
 from stream.report.agreement import agreement_section
 from stream.report.build import material_of, write_report
@@ -44,7 +44,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         agreement="" if found is None else agreement_section(found),
         embed=options.embed,
     )
-    print(write_report(material, target))
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        print(write_report(material, target))
+    except OSError as error:
+        raise ConfigError(
+            f"{target} cannot be written: {error.strerror or error}",
+            hint="make room, or name another file with --out",
+        ) from None
     if found is not None:
         print(json.dumps(asdict(found)))
     return 0
