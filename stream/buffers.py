@@ -37,6 +37,8 @@ class Encoded(NamedTuple):
     stamp: Stamp
     lost: str | None
     """Why media before it is missing; None: nothing is."""
+    key: bool = True
+    """Whether it can be decoded without what came before it."""
 
 
 class Batch:
@@ -146,9 +148,11 @@ class VideoBuffer:
             stamp = self._clock.packet("video", ready.timestamp, arrival)
             picture = self._assembler.add(Ordered(ready, lost))
             if picture is not None:
-                self._wanted &= not any(map(self._starts_key, picture.packets))
+                key = any(map(self._starts_key, picture.packets))
+                self._wanted &= not key
                 data = b"".join(aiortc_inside.data(part) for part in picture.packets)
-                frames.append(Encoded(data, stamp, "network" if picture.after_loss else None))
+                why = "network" if picture.after_loss else None
+                frames.append(Encoded(data, stamp, why, key))
         return self._ask(now), Batch(frames) if frames else None
 
     def _ask(self, now: float) -> bool:
@@ -170,6 +174,9 @@ class DecoderQueue:
 
     ``get`` runs in that thread and decodes until the receiver stops; then it returns None, on
     which aiortc ends the thread. Nothing that a packet contains ends it earlier.
+
+    When more than `capacity` frames wait, the oldest are dropped, with all that rest on them.
+    `broken` is called where these were all that waited, so that only a key frame can follow.
     """
 
     def __init__(
@@ -178,26 +185,32 @@ class DecoderQueue:
         decode: Callable[[Any, Encoded], None],
         ended: Callable[[], None],
         counts: Counter[str],
+        broken: Callable[[], None] = lambda: None,
     ) -> None:
         self._capacity = capacity
         self._decode = decode
         self._ended = ended
+        self._broken = broken
         self._waiting: deque[tuple[Any, Encoded]] = deque()
+        self._dropping = False
+        """Frames before the next one were dropped."""
         self._changed = threading.Condition()
         self._stopping = False
         self._counts = counts
 
     def put(self, task: tuple[RTCRtpCodecParameters, Batch] | None) -> None:
         """Event loop: take what the jitter buffer gave, or None to stop."""
+        before = self._dropping
         with self._changed:
             if task is None:
                 self._stopping = True
             else:
                 codec, batch = task
-                self._waiting.extend((codec, frame) for frame in batch.frames)
-                while len(self._waiting) > self._capacity:
-                    self._drop_oldest()
+                for frame in batch.frames:
+                    self._append(codec, frame)
             self._changed.notify()
+        if self._dropping and not before:
+            self._broken()
 
     def get(self) -> None:
         """Decoder thread: decode all there is until stopped."""
@@ -211,11 +224,27 @@ class DecoderQueue:
             self._decode(codec, frame)
         self._ended()
 
+    def _append(self, codec: RTCRtpCodecParameters, frame: Encoded) -> None:
+        if self._dropping and not frame.key:
+            self._counts["queue_full"] += 1
+            return
+        if self._dropping:
+            frame, self._dropping = frame._replace(lost="queue_full"), False
+        self._waiting.append((codec, frame))
+        if len(self._waiting) > self._capacity:
+            self._drop_oldest()
+
     def _drop_oldest(self) -> None:
         self._waiting.popleft()
         self._counts["queue_full"] += 1
-        codec, frame = self._waiting[0]
-        self._waiting[0] = (codec, frame._replace(lost="queue_full"))
+        while self._waiting and not self._waiting[0][1].key:
+            self._waiting.popleft()
+            self._counts["queue_full"] += 1
+        if self._waiting:
+            codec, frame = self._waiting[0]
+            self._waiting[0] = (codec, frame._replace(lost="queue_full"))
+        else:
+            self._dropping = True
 
 
 def starts_vp8_key(payload: bytes) -> bool:

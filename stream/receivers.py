@@ -101,7 +101,9 @@ class Receiver:
         else:
             self._buffer = VideoBuffer(clock, counts)
             self._buffer.use_codecs(self._codecs)
-        self.queue = DecoderQueue(CAPACITY[kind], self._decode, self._thread_ended, counts)
+        self.queue = DecoderQueue(
+            CAPACITY[kind], self._decode, self._thread_ended, counts, self._need_key_frame
+        )
         aiortc_inside.replace(receiver, self._buffer, self.queue, self._on_report, counts)
 
     def end(self) -> None:
@@ -191,8 +193,12 @@ class Receiver:
         elif verdict is Verdict.RENEW or isinstance(error, av.EOFError):
             self.counts["decoder_renewed"] += 1
             self._decoder.renew()
+        self._on_loop(self._need_key_frame)
+
+    def _need_key_frame(self) -> None:
+        """Event loop: what comes cannot be decoded until a key frame."""
         if isinstance(self._buffer, VideoBuffer):
-            self._on_loop(self._buffer.need_key_frame)
+            self._buffer.need_key_frame()
 
     def _stop(self, stamp: Stamp) -> None:
         """Give this track up: its sender sends nothing that can be decoded."""

@@ -605,9 +605,86 @@ def test_no_packet_breaks_the_buffers(
     assert frames <= len(received)
 
 
-def encoded(n: int) -> Encoded:
+def encoded(n: int, *, key: bool = True) -> Encoded:
     line = Line(48_000, 0.0, provisional=False, epoch=0)
-    return Encoded(bytes([n]), Stamp(n, line), None)
+    return Encoded(bytes([n]), Stamp(n, line), None, key)
+
+
+@pytest.mark.parametrize(
+    ("keys", "left", "asks"),
+    [
+        ({0}, [(9, "queue_full")], 1),  # what follows rests on what was dropped, until a key frame
+        ({0, 5}, [(5, "queue_full"), (9, None)], 1),
+        ({0, 3}, [(3, "queue_full"), (4, None), (5, None), (9, None)], 0),
+        ({0, 2, 4}, [(4, "queue_full"), (5, None), (9, None)], 0),
+    ],
+)
+def test_pictures_that_rest_on_dropped_ones_are_dropped_too(
+    keys: set[int], left: list[tuple[int, str | None]], asks: int
+) -> None:
+    decoded: list[tuple[int, str | None]] = []
+    asked: list[None] = []
+    tasks = DecoderQueue(
+        3,
+        lambda codec, frame: decoded.append((frame.data[0], frame.lost)),
+        lambda: None,
+        Counter(),
+        lambda: asked.append(None),
+    )
+    for n in range(6):
+        tasks.put((OPUS, buffers.Batch([encoded(n, key=n in keys)])))
+    thread = threading.Thread(target=tasks.get)
+    thread.start()
+    end = time.monotonic() + 5
+    while len(decoded) < len(left) - 1 and time.monotonic() < end:
+        time.sleep(0.005)
+    tasks.put((OPUS, buffers.Batch([encoded(9)])))
+    while (not decoded or decoded[-1][0] != 9) and time.monotonic() < end:
+        time.sleep(0.005)
+    tasks.put(None)
+    thread.join(5)
+    assert not thread.is_alive()
+    assert decoded == left
+    assert len(asked) == asks
+
+
+def test_decoder_that_was_behind_gets_a_key_frame_and_no_picture_that_lacks_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The sender makes a key frame only where it is asked for one."""
+    monkeypatch.setitem(receivers.CAPACITY, "video", 4)
+    busy, free = threading.Event(), threading.Event()
+    given: list[tuple[bool, str | None]] = []
+    decode = receivers.Receiver._decode
+
+    def slow(receiver: receivers.Receiver, codec: RTCRtpCodecParameters, frame: Encoded) -> None:
+        given.append((frame.data[0] & 1 == 0, frame.lost))
+        if len(given) == 10:
+            busy.set()
+            free.wait(20)
+        decode(receiver, codec, frame)
+
+    monkeypatch.setattr(receivers.Receiver, "_decode", slow)
+
+    async def main() -> Call:
+        async with Call(Flashes(time.monotonic() + 0.3)) as call:
+            counts = call.peer.counts["video"]
+            await until(lambda: busy.is_set() and counts["queue_full"] > 0)
+            before = counts["key_frames_asked"]
+            await until(lambda: counts["key_frames_asked"] > before)
+            free.set()
+            await until(lambda: len(given) >= 30)
+        return call
+
+    try:
+        call = asyncio.run(main())
+    finally:
+        free.set()
+    assert given[0][0]
+    after = [key for key, lost in given[10:] if lost == "queue_full"]
+    assert after and all(after)
+    assert "queue_full" in {gap.reason for gap in call.got.gaps if gap.source == "video"}
+    assert call.peer.counts["video"]["key_frames_asked"] < 30  # however many packets came
 
 
 def test_decoder_queue_is_bounded_and_marks_what_it_drops() -> None:
