@@ -34,7 +34,7 @@ CPU_S = 4.0
 
 MB = 1 << 20
 
-AGES = {"face": 0.5, "voice": 1.0, "transcribe": 0.8, "infer": 0.5}
+AGES = {"face": 0.5, "voice": 1.0, "transcribe": 0.6, "infer": 0.5}
 """Mailbox -> seconds that its oldest item waits in a call that is strained."""
 
 BEHIND_S = 1.0

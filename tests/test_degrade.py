@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import time
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import cast
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from stream.call import Call
 from stream.config import Consent, ServeConfig
 from stream.degrade import LOADS, TOP, Ladder
 from stream.engines import Engines
@@ -25,6 +27,8 @@ from tests.serving import CheapEngines, Model
 from tests.synthetic import SlowRuns
 from tests.virtual_time import run
 from workers.infer import InferenceEngine
+from workers.mailbox import Mailbox, Policy
+from workers.messages import Gap, Message
 
 STEP = 0.5
 
@@ -72,6 +76,25 @@ def test_calls_come_back_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
     now[0] += SETTLE_S + 0.1
     held[0].now = "strained"
     assert sum(after_a_look(overload, held)) == 5  # nobody comes back while one is strained
+
+
+async def strained_by(box: str, waits: float) -> bool:
+    """Whether a call is strained in which an item of a mailbox has been waiting for so long."""
+    boxes = {box: Mailbox[Message](box, 8, Policy.DROP_OLDEST)}
+    boxes[box].put_nowait(Gap("p1", "audio", 0.0, 1.0, "network"))
+    await asyncio.sleep(waits)
+    call = SimpleNamespace(session=SimpleNamespace(graph=SimpleNamespace(boxes=boxes), behind=0.0))
+    strain = Strain(cast("Call", call))
+    return [strain.look(t, 0.0) for t in (0.0, strain.ladder.strained_s)][-1] > 0
+
+
+@pytest.mark.parametrize(
+    ("box", "most"), [("face", 0.5), ("voice", 1.0), ("transcribe", 0.6), ("infer", 0.5)]
+)
+def test_what_waits_for_long_strains_a_call(box: str, most: float) -> None:
+    """Captions are to be at most 1.5 s old: after its end speech comes in .2 s, waits, is heard."""
+    assert not run(strained_by(box, most - 0.01))
+    assert run(strained_by(box, most + 0.01))
 
 
 def levels(ladder: Ladder, begin: float, end: float, *, strained: bool) -> list[tuple[float, int]]:
