@@ -25,7 +25,7 @@ from av.stream import Disposition, Stream
 from av.video.frame import VideoFrame as Picture
 from numpy.typing import NDArray
 
-from stream import boxes, riff
+from stream import boxes, ebml, riff
 from stream.decimate import Decimator
 from stream.errors import MediaError
 from stream.media import Request
@@ -124,6 +124,11 @@ class Decoder:
         lacking = boxes.lacking(self.request.path) if name.startswith("mov,") else None
         if lacking is not None:
             self.problems.append(f"{lacking[1]} bytes are missing at the end of its {lacking[0]}")
+        # Kept media may end anywhere: with its server. What was recorded of the call tells.
+        watched = name.startswith("matroska") and not self.request.as_stored
+        missing = ebml.lacking(self.request.path) if watched else None
+        if missing is not None:
+            self.problems.append(f"at least {missing} bytes are missing at its end")
 
     def _ended(self, kind: str) -> Progress:
         return Progress(self.request.person, "audio" if kind == "audio" else "video", END)

@@ -16,10 +16,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream import boxes, riff
+from stream import boxes, ebml, riff
 from stream.decimate import Decimator
 from stream.decode import Decoder
 from stream.errors import MediaError
+from stream.matroska import UNKNOWN, Sound, header
 from stream.media import Media, MediaItem, Request, open_media
 from tests import recordings
 from workers.messages import END, SAMPLE_RATE, AudioChunk, Gap, Progress, VideoFrame
@@ -299,6 +300,56 @@ def test_any_boxes_can_be_looked_at(data: bytes, head: bytes) -> None:
         file.flush()
         found = boxes.lacking(file.name)
     assert found is None or found[1] > 0
+
+
+@pytest.mark.parametrize("name", ["a.webm", "a.mkv", "live.webm"])
+def test_matroska_that_was_cut_off_by_some_bytes_is_told(tmp_path: Path, name: str) -> None:
+    """Where it is written to be seen while it grows, all but cuts between two clusters."""
+    options = {"live": "1"} if name == "live.webm" else {}
+    path = recordings.write(
+        tmp_path / name, audio="libopus", video="libvpx", seconds=3.0, options=options
+    )
+    data = path.read_bytes()
+    assert ebml.lacking(path) is None
+    read(path)
+    for missing in (1, 20, 900):
+        path.write_bytes(data[:-missing])
+        assert ebml.lacking(path) == missing
+        with pytest.raises(MediaError, match=f"at least {missing} bytes are missing"):
+            read(path)
+
+
+def test_media_that_were_kept_may_end_with_their_server(tmp_path: Path) -> None:
+    path = recordings.write(
+        tmp_path / "a.mkv", audio="libopus", video="libvpx", seconds=3.0, options={"live": "1"}
+    )
+    path.write_bytes(path.read_bytes()[:-20])
+    with open_media(path, fps=10.0, as_stored=True) as media:
+        assert sound(list(media))[-1].t1 > 1.0
+
+
+def test_what_a_browser_records_is_whole_between_two_blocks(tmp_path: Path) -> None:
+    """Neither the segment nor its clusters say how long they are."""
+    begin = header([Sound(1, 48_000)]) + b"\x1f\x43\xb6\x75" + UNKNOWN + b"\xe7\x81\0"
+    block = b"\xa3\x87\x81\0\0\x80abc"
+    path = tmp_path / "a.webm"
+    for count, cut in ((0, 0), (1, 0), (2, 0), (2, 1), (2, 3), (2, 7)):
+        data = begin + count * block
+        path.write_bytes(data[: len(data) - cut])
+        assert ebml.lacking(path) == (cut or None)
+    path.write_bytes(begin + block + b"\xa3")
+    assert ebml.lacking(path) == 1  # so much at least
+    path.write_bytes(begin + block + b"garbage" + block[:-1])
+    assert ebml.lacking(path) is None  # damaged rather than cut off
+
+
+@given(st.binary(max_size=100), st.sampled_from([header([]), header([])[:-20], b""]))
+def test_any_elements_can_be_looked_at(data: bytes, head: bytes) -> None:
+    with tempfile.NamedTemporaryFile() as file:
+        file.write(head + data)
+        file.flush()
+        found = ebml.lacking(file.name)
+    assert found is None or found > 0
 
 
 def test_no_cut_through_the_index_is_a_crash_here(tmp_path: Path) -> None:

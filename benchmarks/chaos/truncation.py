@@ -29,11 +29,12 @@ KINDS: dict[str, dict[str, Any]] = {
         "options": {"movflags": "faststart"},
     },
     "webm": {"audio": "libopus", "video": "libvpx"},
+    "live.webm": {"audio": "libopus", "video": "libvpx", "options": {"live": "1"}},
     "wav": {"audio": "pcm_s16le", "rate": 16_000},
 }
 LIMIT_S = 60.0
 
-EXACT = ("wav", "mp4", "index-first.mp4")
+EXACT = ("wav", "mp4", "index-first.mp4", "webm")
 """Kinds that say to the byte how much they have."""
 
 
