@@ -173,10 +173,10 @@ class ServeConfig(StreamConfig):
     record: RecordConfig | None = None
     """None: nothing is written anywhere."""
     group: GroupConfig | None = None
+    """None: nobody is told about a room."""
     room_view: Literal["private", "everybody"] = "private"
     """Who sees the records of a call: its own person, or everybody in the room where that person
     agreed to it."""
-    """None: nobody is told about a room."""
     operator: str | None = None
     """Who is responsible and how to reach them; people are told."""
     audit: str | None = None
@@ -339,8 +339,8 @@ def _set(data: dict[str, Any], key: str, value: Any) -> None:
     data[last] = value
 
 
-SECRETS = {"token", "key", "secret"}
-"""Keys whose values are not shown."""
+SECRET = {"token", "key", "secret", "access", "turn", "whip"}
+"""Keys whose values are not shown, and sections that have such."""
 
 
 def _explain(error: ValidationError, where: str) -> str:
@@ -349,12 +349,9 @@ def _explain(error: ValidationError, where: str) -> str:
         key = ".".join(str(part) for part in item["loc"])
         if item["type"] == "extra_forbidden":
             problems.append(f"unknown key '{key}'")
-        else:
-            secret = SECRETS & {
-                *key.split("."),
-                *(item["input"] if isinstance(item["input"], dict) else ()),
-            }
-            got = "" if secret else f", got {item['input']!r}"
+        else:  # values of whole sections are not shown: somewhere in them may be secrets
+            hidden = SECRET & set(key.split(".")) or isinstance(item["input"], dict | list)
+            got = "" if hidden else f", got {item['input']!r}"
             where_in = f"'{key}': " if key else ""
             problems.append(f"{where_in}{item['msg'].removeprefix('Value error, ')}{got}")
     return f"configuration {where}: " + "; ".join(problems)

@@ -65,9 +65,20 @@ def test_mistakes_are_named_with_file_and_key(tmp_path: Path, text: str, named: 
     assert caught.value.hint
 
 
-def test_a_secret_is_never_repeated(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[whip]\ntoken = 'hunter2'\nconsent = {}",
+        "access = 'hunter2'",
+        "access = ['hunter2']",
+        "purpose = 'workplace'\n[access]\ntoken = 'hunter2-hunter2-hunter2'\n[group]",
+        "[whip]\ntoken = 'hunter2-hunter2-hunter2'",  # no consent
+    ],
+)
+def test_a_secret_is_never_repeated(tmp_path: Path, text: str) -> None:
+    """Also not where the mistake is one of the file as a whole."""
     file = tmp_path / "serve.toml"
-    file.write_text("[whip]\ntoken = 'hunter2'\nconsent = {}")
+    file.write_text(text)
     with pytest.raises(ConfigError) as caught:
         load(ServeConfig, file)
     assert "hunter2" not in caught.value.message
