@@ -6,7 +6,7 @@ import asyncio
 import ipaddress
 import logging
 import math
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
@@ -53,11 +53,13 @@ STATUS: tuple[tuple[type[StreamError], int], ...] = (
     (AuditBroken, 503),
 )
 HINTS = {
+    403: "open the page at the address that the server printed",
     404: "the address is wrong, or what it named is over",
     405: "see the header Allow",
     408: f"a request must be complete within {REQUEST_S:.0f} s",
     413: f"a request may have {MAX_BODY // 1024} KB",
     415: "see docs/serving.md",
+    426: "connect to it as a WebSocket",
     429: "wait as long as the header Retry-After says",
 }
 
@@ -77,17 +79,25 @@ def shown(text: str) -> str:
     return text[:200].encode("utf-8", "backslashreplace").decode()
 
 
+def _parts(address: str) -> SplitResult:
+    """Empty where it is none."""
+    try:
+        return urlsplit(address)
+    except ValueError:
+        return SplitResult("", "", "", "", "")
+
+
 def only_own_page(*, loopback: bool) -> Middleware:
     """From a browser only the server's own page may use it; pages of other sites may not."""
 
     @web.middleware
     async def check(request: web.Request, handler: Handler) -> web.StreamResponse:
         host = request.host
-        if loopback and not is_loopback(urlsplit(f"//{host}").hostname or ""):
+        if loopback and not is_loopback(_parts(f"//{host}").hostname or ""):
             # a foreign name that was made to point here
             raise web.HTTPForbidden(text=f"this server is not {shown(host)}")
         origin = request.headers.get("Origin")
-        foreign = origin is not None and urlsplit(origin).netloc != host
+        foreign = origin is not None and _parts(origin).netloc != host
         if foreign and not request.path.startswith("/whip"):
             raise web.HTTPForbidden(text=f"pages of {shown(origin or '')} may not use this server")
         return await handler(request)
@@ -139,6 +149,9 @@ async def answer_in_json(request: web.Request, handler: Handler) -> web.StreamRe
         text = error.text or error.reason
         kept = {key: error.headers[key] for key in ("Allow", "Retry-After") if key in error.headers}
         return problem(error.status, text, HINTS.get(error.status, ""), kept)
+    except web.RequestPayloadError:
+        hint = "send it as it is, and as long as it says"
+        return problem(400, "the body of the request cannot be read", hint, {})
     except Exception as error:  # the boundary of a request
         log.error("%s %s failed: %s", request.method, request.path, type(error).__name__)
         log.debug("request failed", exc_info=error)

@@ -34,6 +34,7 @@ from stream.metrics import Metrics
 from stream.overload import Overload
 from stream.recorder import Recorder
 from stream.sections import TlsConfig
+from stream.server_log import handler
 from stream.smoothing import BASELINES
 from workers.child_limits import keep_no_core
 
@@ -277,7 +278,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """The command line."""
     args = parse_args(arguments)
     keep_no_core()
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    logging.basicConfig(level=logging.WARNING, handlers=[handler()])
     config = read_config(args)
     if config.tls is not None:
         tls_context(config.tls)

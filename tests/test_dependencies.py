@@ -38,7 +38,7 @@ LIVE = [
 CONFINED = {
     "aiohttp": [
         *("stream/app.py", "stream/guards.py", "stream/serve.py"),
-        *("stream/doors.py", "stream/sockets.py", "stream/whip.py"),
+        *("stream/doors.py", "stream/server_log.py", "stream/sockets.py", "stream/whip.py"),
     ],
     "aioice": LIVE,
     "aiortc": LIVE,
