@@ -132,7 +132,7 @@ class Commands:
         return 0
 
     def forget(self, asked: argparse.Namespace) -> int:
-        if asked.session:
+        if asked.session is not None:
             names = [self._existing(asked.session).session]
         else:
             names = [found.session for found in self._index.find(subject=asked.person)]

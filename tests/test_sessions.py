@@ -303,6 +303,17 @@ def test_forgetting_leaves_nothing_but_a_receipt(
     assert [session.session for session in found_in(folder)] == ["three"]
 
 
+@pytest.mark.parametrize("whom", ["--session", "--person"])
+def test_an_empty_name_is_no_name_and_erases_nothing(
+    folder: Path, capsys: pytest.CaptureFixture[str], whom: str
+) -> None:
+    """As a script passes on a variable that is not set."""
+    before = found_in(folder)
+    code = 2 if whom == "--session" else 1
+    command(capsys, "--folder", str(folder), "forget", whom, "", code=code)
+    assert found_in(folder) == before != []
+
+
 def test_a_session_that_runs_is_not_erased(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
