@@ -60,6 +60,7 @@ class AuditLog:
         try:
             with self._locked() as file:
                 last = _last(file, self.path)
+                _check_end(last, self.path)
                 head = self._write(file, last, event, session, data)
         except OSError as error:
             if isinstance(error, AuditError):
@@ -208,6 +209,19 @@ def _last(file: IO[bytes], path: Path) -> Head:
     if entry is None:
         raise _broken(path, -1, "the last one is no entry; nothing is added to it")
     return Head(entry["n"], entry["hash"])
+
+
+def _check_end(last: Head, path: Path) -> None:
+    """Raise ``AuditBroken`` where the end was cut off: with more entries it would look whole."""
+    if not head_path(path).exists():
+        return
+    for noted in _noted(path):
+        if noted.number > last.number or (noted.number == last.number and noted != last):
+            raise AuditBroken(
+                f"audit log {path} ends with entry {last.number}, and that or what was written "
+                f"after it, up to entry {noted.number}, is another or gone",
+                hint=f"keep what there is, and move it away with {head_path(path)} to begin anew",
+            )
 
 
 def _replace(path: Path, text: str) -> None:

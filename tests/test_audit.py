@@ -91,6 +91,7 @@ def test_a_chain_made_anew_is_found_by_a_receipt(
     receipt.write_text(json.dumps({"audit": {"n": head.number, "hash": head.hash}}))
     assert main(["verify", str(path), "--receipt", str(receipt)]) == 0
     path.unlink()
+    head_path(path).unlink()
     forged = written(tmp_path, 7)
     assert verify(forged).number == 7
     assert main(["verify", str(forged), "--receipt", str(receipt)]) == 1
@@ -115,6 +116,25 @@ def test_a_crash_before_the_head_was_noted_is_no_cut(tmp_path: Path) -> None:
     AuditLog(path).append("server_started")
     head_path(path).write_bytes(noted)
     assert verify(path).number == 7
+
+
+@pytest.mark.parametrize("what", ["cut", "emptied", "removed", "another"])
+def test_nothing_is_added_to_a_log_whose_end_is_gone(tmp_path: Path, what: str) -> None:
+    """It would look whole again."""
+    path = written(tmp_path)
+    lines = path.read_bytes().splitlines(keepends=True)
+    another = written(tmp_path / "other").read_bytes()  # of another time
+    path.write_bytes({"cut": b"".join(lines[:-1]), "another": another}.get(what, b""))
+    if what == "removed":
+        path.unlink()
+    with pytest.raises(AuditBroken, match="up to entry 6") as caught:
+        AuditLog(path).append("ended", "session-1", how="left")
+    assert "move" in caught.value.hint
+    with pytest.raises(AuditBroken):
+        verify(path)
+    path.unlink(missing_ok=True)
+    head_path(path).unlink()
+    assert AuditLog(path).append("ended").number == 1  # a new log, on purpose
 
 
 def test_many_write_one_chain(tmp_path: Path) -> None:
