@@ -171,9 +171,26 @@ def test_axe_finds_nothing_serious(browser: Browser, report: Path, dark: bool) -
         assert notice.is_visible()
         box = notice.bounding_box()
         assert box and 0 <= box["y"] < 200, "the notice stays in view"
-        found = Axe().run(page).response["violations"]
-        serious = [each for each in found if each["impact"] in ("serious", "critical")]
-        assert not serious, [(each["id"], each["nodes"][0]["html"]) for each in serious]
+        assert serious(page) == []
+
+
+def serious(page: Page) -> list[tuple[str, str]]:
+    """What axe-core finds: rule and first place."""
+    return [
+        (each["id"], each["nodes"][0]["html"])
+        for each in Axe().run(page).response["violations"]
+        if each["impact"] in ("serious", "critical")
+    ]
+
+
+def test_a_report_of_nobody(browser: Browser, tmp_path: Path) -> None:
+    kept = ("hello", "end")
+    columns = gather(each for each in made_records(20.0, PEOPLE) if each["type"] in kept)
+    empty = write_report(material_of(columns, None), tmp_path / "empty.html")
+    with opened(browser, empty) as page:
+        assert "Nobody was estimated" in text(page, "#readout")
+        page.get_by_role("button", name="Next moment").click()
+        assert serious(page) == []
 
 
 def test_without_its_recording_the_report_still_moves(
