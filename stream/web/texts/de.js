@@ -96,7 +96,7 @@ export default {
     delayWhat: "Von Kamera und Mikrofon bis zum Bildschirm, Median der letzten 10 Sekunden.",
     captions: "Untertitel",
     noWords: "Worte nicht in Gebrauch",
-    noSound: "Es ist kein Ton geteilt, also ist niemand zu hören. Beenden Sie und teilen Sie einen Tab mit seinem Ton.",
+    noSound: "Ohne geteilten Ton ist niemand zu hören. Teilen Sie einen Tab mit seinem Ton.",
     lately: "Zuletzt",
     latelyWhat: "Was kam und ging",
     overlap: "(mehrere gleichzeitig)",
