@@ -61,6 +61,8 @@ CLIP_S, HISTORY_S = 3.0, 9.0
 """Of a picture clip, and of what was seen of its person before, undamaged."""
 MOST_CLIPS = 6
 """Of one recording."""
+SENSOR_NOISE = 2.0
+"""Standard deviation, of 255."""
 COMMENTS = SetConfig(
     name="texts",
     kind="text",
@@ -323,9 +325,15 @@ def _frames(path: Path) -> list[VideoFrame]:
 
 
 def _still(path: Path) -> list[VideoFrame]:
+    """As a camera gives somebody who keeps still: with the noise of its sensor. Without it the
+    picture is held, which no camera does, and which is called out of domain.
+    """
     with av.open(str(path)) as container:
-        image = next(container.decode(video=0)).to_ndarray(format="rgb24")
-    return [VideoFrame(PERSON, 0.0, freeze(image.astype(np.uint8)))]
+        image = next(container.decode(video=0)).to_ndarray(format="rgb24").astype(np.uint8)
+    rng, sensor = np.random.default_rng(crc32(path.name.encode())), noisy(SENSOR_NOISE)
+    return [
+        VideoFrame(PERSON, 0.0, freeze(sensor(image, rng))) for _ in range(round(CLIP_S * RATE))
+    ]
 
 
 def _seen(

@@ -48,27 +48,34 @@ VARIANTS: dict[str, Variant] = {
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """Fitted on validation data: logit -> scale * logit + shift + ``presence`` of what is there,
-    spread -> scale**2 * spread, stated variance -> variance_scale * variance ** variance_power.
-    Novelty raises a variance after that: validation data know nothing of it.
+    """Fitted on validation data: logit -> scale * logit + shift, spread -> scale**2 * spread, by
+    what is there; stated variance -> variance_scale * variance ** variance_power. Novelty raises a
+    variance after that: validation data know nothing of it.
     """
 
-    scale: tuple[float, ...]
-    """1 / temperature, per label."""
-    shift: tuple[float, ...]
-    """Undoes what class weights did to the base rate."""
+    scale: tuple[tuple[float, ...], ...]
+    """1 / temperature: a row (C,) for each combination of modalities, in the order of
+    ``combination``. What is heard or seen alone comes from other data, with other base rates, than
+    what comes together."""
+    shift: tuple[tuple[float, ...], ...]
+    """The same of shifts: they undo what class weights did to the base rate."""
     variance_scale: tuple[float, ...]
     """First that of the fused estimate, then of each modality alone."""
     variance_power: tuple[float, ...]
-    presence: tuple[tuple[float, ...], ...] = ()
-    """Shift of each label (C,) where anything is there, and then for each modality that is; empty:
-    none. What is heard or seen alone comes from other data, with other base rates, than what comes
-    together."""
 
     @staticmethod
     def identity(labels: int, modalities: int) -> Calibration:
-        ones = (1.0,) * (1 + modalities)
-        return Calibration((1.0,) * labels, (0.0,) * labels, ones, ones)
+        ones, rows = (1.0,) * (1 + modalities), 2**modalities
+        return Calibration(((1.0,) * labels,) * rows, ((0.0,) * labels,) * rows, ones, ones)
+
+
+def combination(present: torch.Tensor) -> torch.Tensor:
+    """Which modalities are there (..., M) -> number of that combination (...).
+
+    The first modality counts 1, the second 2, the third 4, and so on.
+    """
+    weight = 2 ** torch.arange(present.shape[-1], device=present.device)
+    return (present * weight).sum(dim=-1)
 
 
 @dataclass(slots=True)
@@ -127,17 +134,15 @@ class Model:
                 self.calibration.variance_power,
             )
         )
-        absent = ~out.present[..., None]
-        logit, spread = out.logit * scale + shift, out.spread * scale.square()
-        if self.calibration.presence:
-            some, *own = torch.tensor(self.calibration.presence, device=out.logit.device)
-            logit = logit + some * out.present.any(dim=1, keepdim=True)
-            logit = logit + out.present.to(logit.dtype) @ torch.stack(own)
-            shift = shift + some + torch.stack(own)
+        absent, there = ~out.present[..., None], combination(out.present)
+        logit = out.logit * scale[there] + shift[there]
+        spread = out.spread * scale[there].square()
         each = torch.full_like(out.modality_variance, torch.nan)
-        variance, alone = out.variance, out.modality_variance
         if out.modality_logit is not None:
-            each = (out.modality_logit * scale + shift).masked_fill(absent, torch.nan)
+            only = 2 ** torch.arange(absent.shape[1], device=logit.device)
+            each = out.modality_logit * scale[only] + shift[only]
+            each = each.masked_fill(absent, torch.nan)
+        variance, alone = out.variance, out.modality_variance
         if out.doubt is not None and out.modality_doubt is not None:
             variance = expected_error(logit, spread) * out.doubt.pow(DOUBT_POWER)
             alone = alone * out.modality_doubt.pow(DOUBT_POWER - 1.0)

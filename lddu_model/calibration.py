@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional
 
-from lddu_model.api import Calibration
+from lddu_model.api import Calibration, combination
 from lddu_model.network import moderated
 from lddu_model.spec import Float32, Prediction
 
@@ -22,25 +22,27 @@ SMALLEST = 1e-4
 
 def fit_calibration(said: Prediction, truth: Float32, weight: Float32) -> Calibration:
     """From what a model without calibration says of N samples; `truth` (N, C), `weight` (N,)."""
-    present: Float32 = np.asarray(np.isfinite(said.modality_variance).any(axis=2), np.float32)
-    scale, shift, presence = fit_probability(said.logit, said.spread, present, truth, weight)
-    some, *own = presence
-    any_there = present.max(axis=1, keepdims=True)
-    calibrated = said.logit * scale + shift + any_there * some + present @ np.stack(own)
+    present = np.isfinite(said.modality_variance).any(axis=2)
+    there = combination(torch.from_numpy(present)).numpy()
+    rows = 2 ** present.shape[1]
+    scale, shift = fit_probability(said.logit, said.spread, there, rows, truth, weight)
+    calibrated = said.logit * scale[there] + shift[there]
     fused = fit_variance(calibrated, said.variance, truth, weight)
     each = [
-        fit_variance(said.modality_logit[:, m] * scale + shift + some + mine, alone, truth, weight)
-        for m, (mine, alone) in enumerate(
-            zip(own, np.moveaxis(said.modality_variance, 1, 0), strict=True)
+        fit_variance(
+            said.modality_logit[:, m] * scale[2**m] + shift[2**m],
+            said.modality_variance[:, m],
+            truth,
+            weight,
         )
+        for m in range(present.shape[1])
     ]
     factors, powers = zip(fused, *each, strict=True)
     return Calibration(
-        _rounded(scale),
-        _rounded(shift),
+        tuple(_rounded(row) for row in scale),
+        tuple(_rounded(row) for row in shift),
         _rounded(factors),
         _rounded(powers),
-        tuple(_rounded(row) for row in presence),
     )
 
 
@@ -49,47 +51,47 @@ def _rounded(x: Iterable[float]) -> tuple[float, ...]:
 
 
 def fit_probability(
-    logit: Float32, spread: Float32, present: Float32, truth: Float32, weight: Float32
-) -> tuple[Float32, Float32, Float32]:
-    """Scale and shift (C,), and ``Calibration.presence`` (1 + M, C), that give the most likely
-    labels.
+    logit: Float32,
+    spread: Float32,
+    there: NDArray[np.int64],
+    rows: int,
+    truth: Float32,
+    weight: Float32,
+) -> tuple[Float32, Float32]:
+    """Scale and shift (rows, C) that give the most likely labels.
 
-    `logit`, `spread` and `truth` (N, C), `present` (N, M) of 0 and 1, `weight` (N,). The shifts
-    undo what class weights and other base rates did. A weak pull towards the identity keeps labels
-    with few positives sane, and leaves at 0 what the data do not tell apart.
+    `logit`, `spread` and `truth` (N, C), `weight` (N,), `there` (N,) the ``combination`` of the
+    modalities of each, below `rows`. One scale and shift per label for all, and by how much each
+    combination departs from it; weak pulls towards the identity and towards no departure keep
+    labels with few positives and rare combinations sane. Where nothing is there, the prior speaks
+    as it is.
     """
-    x, v, m, y = (
-        torch.from_numpy(np.asarray(a, dtype=np.float64)) for a in (logit, spread, present, truth)
-    )
+    x, v, y = (torch.from_numpy(np.asarray(a, dtype=np.float64)) for a in (logit, spread, truth))
     w = torch.from_numpy(np.asarray(weight / weight.mean(), dtype=np.float64))[:, None]
-    usual = (m * w).mean(dim=0)
-    changes = m - usual  # what samples have in common is told by the shift
-    log_scale, shift, presence = (
-        torch.zeros(size, dtype=torch.float64, requires_grad=True)
-        for size in ((x.shape[1],), (x.shape[1],), (m.shape[1], x.shape[1]))
-    )
+    which, labels = torch.from_numpy(there), x.shape[1]
+    shared = torch.zeros((2, 1, labels), dtype=torch.float64, requires_grad=True)
+    own = torch.zeros((2, rows, labels), dtype=torch.float64, requires_grad=True)
+    strength = torch.tensor([1.0, 0.1], dtype=torch.float64)[:, None, None]
     solver = torch.optim.LBFGS(
-        [log_scale, shift, presence],
-        max_iter=200,
-        line_search_fn="strong_wolfe",
-        tolerance_grad=1e-9,
+        [shared, own], max_iter=300, line_search_fn="strong_wolfe", tolerance_grad=1e-9
     )
 
     def cost() -> torch.Tensor:
         solver.zero_grad()
+        log_scale, shift = (shared + own)[:, which]
         scale = log_scale.exp()
-        p = moderated(x * scale + shift + changes @ presence, v * scale.square())
+        p = moderated(x * scale + shift, v * scale.square())
         value = functional.binary_cross_entropy_with_logits(p, y, reduction="none")
-        pull = log_scale.square().sum() + 0.1 * (shift.square().sum() + presence.square().sum())
+        pull = (strength * (0.1 * shared.square() + own.square().sum(dim=1, keepdim=True))).sum()
         loss = (value * w).sum() + pull
         loss.backward()  # type: ignore[no-untyped-call]  # torch is partly typed
         return loss
 
     solver.step(cost)  # type: ignore[no-untyped-call]  # torch is partly typed
-    scale = log_scale.detach().exp().clamp(MIN_SCALE, MAX_SCALE)
-    own = presence.detach()
-    own = torch.cat([-(usual @ own)[None], own])
-    return scale.float().numpy(), shift.detach().float().numpy(), own.float().numpy()
+    log_scale, shift = (shared + own).detach()
+    scale = log_scale.exp().clamp(MIN_SCALE, MAX_SCALE)
+    scale[0], shift[0] = 1.0, 0.0
+    return scale.float().numpy(), shift.float().numpy()
 
 
 def fit_variance(

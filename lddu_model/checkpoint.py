@@ -22,13 +22,13 @@ from lddu_model.errors import CheckpointError, ModelError
 from lddu_model.files import replacing, write_text
 from lddu_model.spec import FeatureSpec, differences
 
-FORMAT = 1
+FORMAT = 2
 JSON_NAME = "model.json"
 AGAIN = "restore the file, or train again: python -m lddu_model.train CONFIG"
 
 
 class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
 
 class _Tensors(_Strict):
@@ -37,11 +37,10 @@ class _Tensors(_Strict):
 
 
 class _Calibration(_Strict):
-    scale: list[float]
-    shift: list[float]
+    scale: list[list[float]]
+    shift: list[list[float]]
     variance_scale: list[float]
     variance_power: list[float]
-    presence: list[list[float]] = []
 
 
 class CheckpointFile(_Strict):
@@ -86,11 +85,10 @@ def _commit(folder: Path, model: Model, tensors: Path, digest: str) -> Path:
         tensors=_Tensors(file=tensors.name, sha256=digest),
         normalisation="(x - encoders.M.mean) * encoders.M.scale, tensors in the file above",
         calibration=_Calibration(
-            scale=list(model.calibration.scale),
-            shift=list(model.calibration.shift),
+            scale=[list(row) for row in model.calibration.scale],
+            shift=[list(row) for row in model.calibration.shift],
             variance_scale=list(model.calibration.variance_scale),
             variance_power=list(model.calibration.variance_power),
-            presence=[list(each) for each in model.calibration.presence],
         ),
         thresholds=list(model.thresholds),
         record=model.record,
@@ -165,34 +163,32 @@ def _build(where: Path, content: CheckpointFile) -> Model:
         raise CheckpointError(f"{where}: {error.message}", error.hint or AGAIN) from error
     if spec.digest != content.spec_digest:
         raise CheckpointError(f"{where}: spec and spec_digest contradict each other", AGAIN)
-    model.calibration = _calibration(where, content, 1 + len(spec.modalities))
+    model.calibration = _calibration(where, content, len(spec.modalities))
     model.thresholds = tuple(content.thresholds)
     model.record = content.record
     return model
 
 
-def _calibration(where: Path, content: CheckpointFile, rows: int) -> Calibration:
+def _calibration(where: Path, content: CheckpointFile, modalities: int) -> Calibration:
     found = content.calibration
-    if {len(x) for x in (found.scale, found.shift, content.thresholds)} != {len(content.labels)}:
+    rows = [[len(row) for row in each] for each in (found.scale, found.shift)]
+    if rows != [[len(content.labels)] * 2**modalities] * 2:
         raise CheckpointError(
-            f"{where}: calibration and thresholds need one number per label", AGAIN
+            f"{where}: calibration needs one number per label and combination of modalities", AGAIN
         )
-    if {len(found.variance_scale), len(found.variance_power)} != {rows}:
+    if len(content.thresholds) != len(content.labels):
+        raise CheckpointError(f"{where}: thresholds need one number per label", AGAIN)
+    if {len(found.variance_scale), len(found.variance_power)} != {1 + modalities}:
         raise CheckpointError(
             f"{where}: variances need a scale and power, fused and per modality", AGAIN
         )
-    if min(*found.variance_scale, *found.variance_power) <= 0:
-        raise CheckpointError(f"{where}: a scale or power of variances is not positive", AGAIN)
-    if [len(x) for x in found.presence] not in ([], [len(content.labels)] * rows):
-        raise CheckpointError(
-            f"{where}: presence needs one number per label, for all and per modality", AGAIN
-        )
+    if min(*found.variance_scale, *found.variance_power, *map(min, found.scale)) <= 0:
+        raise CheckpointError(f"{where}: a scale or power of calibration is not positive", AGAIN)
     return Calibration(
-        tuple(found.scale),
-        tuple(found.shift),
+        tuple(tuple(row) for row in found.scale),
+        tuple(tuple(row) for row in found.shift),
         tuple(found.variance_scale),
         tuple(found.variance_power),
-        tuple(tuple(row) for row in found.presence),
     )
 
 

@@ -18,9 +18,11 @@ from workers.messages import SAMPLE_RATE, Float32
 
 Float = NDArray[np.float64]
 
-LOWEST_SNR_DB, HIGHEST_SNR_DB = -5.0, 20.0
-MOST_LOST = 0.2
-"""Share of packets."""
+LOWEST_SNR_DB, HIGHEST_SNR_DB = -10.0, 20.0
+MOST_LOST = 0.8
+"""Share of packets: a call of which so many are lost is no call any more, and must look like it."""
+MOST_SILENT = 0.8
+"""Share of a recording in which nothing is heard."""
 PACKET = SAMPLE_RATE // 50
 BURST = 2.0
 """Mean number of packets that are lost in a row."""
@@ -47,6 +49,8 @@ def damage_sound(samples: Float32, others: Sequence[Float32], rng: np.random.Gen
     x = x * 10.0 ** (rng.uniform(*GAIN_DB) / 20.0)
     if rng.random() < 0.35:
         x = np.where(lost_packets(len(x), rng.uniform(0.0, MOST_LOST), rng), 0.0, x)
+    if rng.random() < 0.2:
+        x = _silenced(x, rng.uniform(0.0, MOST_SILENT), rng)
     return np.clip(x, -1.0, 1.0).astype(np.float32)
 
 
@@ -129,6 +133,16 @@ def lost_packets(n: int, share: float, rng: np.random.Generator) -> NDArray[np.b
     return np.repeat(lost, PACKET)[:n]
 
 
+def _silenced(x: Float, share: float, rng: np.random.Generator) -> Float:
+    """Silent in that share of it, anywhere, in one piece."""
+    length = round(share * len(x))
+    start = int(rng.integers(len(x) - length + 1))
+    at = np.arange(len(x))
+    return np.where((at < start) | (at >= start + length), x, 0.0)
+
+
+MOST_MISSING = 0.9
+"""Share of words that are not there: not heard, or not recognised yet."""
 MOST_MISHEARD = 0.5
 """Share of words; speech recognition in calls is wrong in 5 to 30 % of them, in noise in more."""
 FILLERS = ("um", "uh", "and", "the", "a", "so", "you", "know", "like", "it")
@@ -173,6 +187,21 @@ class Mishearing:
         bare = _EDGES.sub("", word).lower()
         alike = [each for each in self._alike.get(sound_of(bare), []) if each != bare]
         return alike[int(rng.integers(len(alike)))] if alike else word
+
+
+def damage_words(
+    words: Sequence[str], mishearing: Mishearing, rng: np.random.Generator
+) -> tuple[str, ...]:
+    """What reaches the analysis of `words`: misheard, or, half of the time, with gaps."""
+    if rng.random() < 0.5:
+        return with_gaps(words, rng.uniform(0.0, MOST_MISSING), rng)
+    return mishearing.hear(words, rng)
+
+
+def with_gaps(words: Sequence[str], share: float, rng: np.random.Generator) -> tuple[str, ...]:
+    """`words` without that share of them, but for one that is left."""
+    kept = tuple(word for word in words if rng.random() >= share)
+    return kept or (words[int(rng.integers(len(words)))],)
 
 
 def sound_of(word: str) -> str:

@@ -13,7 +13,7 @@ import numpy as np
 from lddu_model import FeatureSpec, Sample
 from stream import inline
 from stream.config import PrepareConfig, SetConfig
-from stream.corruption import Mishearing, damage_sound
+from stream.corruption import Mishearing, damage_sound, damage_words
 from stream.datasets import Clip, Comment, Utterance
 from stream.errors import ConfigError
 from stream.extractors import LazyExtractors
@@ -241,8 +241,10 @@ def misheard(comments: Sequence[Comment], copies: int) -> list[Comment]:
         replace(
             comment,
             id=copy_name(comment.id, k),
-            words=mishearing.hear(
-                comment.words, np.random.default_rng([crc32(comment.id.encode()), k])
+            words=damage_words(
+                comment.words,
+                mishearing,
+                np.random.default_rng([crc32(comment.id.encode()), k]),
             ),
         )
         for comment in comments

@@ -9,7 +9,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stream.corruption import Mishearing, damage_sound, lost_packets, sound_of
+from stream.corruption import (
+    Mishearing,
+    damage_sound,
+    damage_words,
+    lost_packets,
+    sound_of,
+    with_gaps,
+)
 from tests.sounds import buzz, noise, silence
 from workers.messages import Float32
 
@@ -34,7 +41,18 @@ def test_damage_goes_from_nearly_none_to_heavy() -> None:
         made = damage_sound(x, [noise(1.0, 0.1)], np.random.default_rng(seed))
         likeness.append(float(np.corrcoef(x, made)[0, 1]))
     assert np.quantile(likeness, 0.9) > 0.97
-    assert np.quantile(likeness, 0.15) < 0.75
+    assert np.quantile(likeness, 0.15) < 0.55
+
+
+def test_a_part_of_some_is_silent() -> None:
+    loud = np.full(32_000, 0.5, np.float32)
+    silent = []
+    for seed in range(200):
+        quiet = damage_sound(loud, [], np.random.default_rng(seed)) == 0
+        edges = np.flatnonzero(np.diff(np.concatenate([[0], quiet, [0]]).astype(int)))
+        silent.append(max(np.diff(edges.reshape(-1, 2)).ravel(), default=0) / len(loud))
+    assert 0.1 < np.mean(np.array(silent) > 0.1) < 0.3
+    assert 0.6 < max(silent) <= 0.8
 
 
 @pytest.mark.parametrize("share", [0.0, 0.02, 0.1, 0.2])
@@ -73,6 +91,25 @@ def test_something_is_always_heard() -> None:
     mishearing = Mishearing([("yes",)])
     for seed in range(200):
         assert mishearing.hear(("yes",), np.random.default_rng(seed))
+        assert with_gaps(("yes",), 1.0, np.random.default_rng(seed)) == ("yes",)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.8])
+def test_words_are_missing_as_often_as_told(share: float) -> None:
+    words = tuple(str(i) for i in range(5000))
+    kept = with_gaps(words, share, np.random.default_rng(0))
+    assert len(kept) / len(words) == pytest.approx(1 - share, abs=0.02)
+    assert list(kept) == sorted(kept, key=int), "in their order"
+
+
+def test_words_are_damaged_in_both_ways() -> None:
+    mishearing = Mishearing([TEXT])
+    made = [damage_words(TEXT, mishearing, np.random.default_rng(seed)) for seed in range(200)]
+    gaps = sum(set(words) <= set(TEXT) and len(words) < len(TEXT) for words in made)
+    misheard = sum(
+        not {word.lower() for word in words} <= {w.lower() for w in TEXT} for words in made
+    )
+    assert gaps > 60 and misheard > 60
 
 
 def level(x: Float32) -> float:

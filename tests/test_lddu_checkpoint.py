@@ -25,11 +25,10 @@ def saved(folder: Path, seed: int = 0) -> Model:
     model = lddu_model.create("default", SPEC, LABELS, SMALL)
     model.net.set_normalisation(2, torch.full((9,), 0.5), torch.full((9,), 2.0))
     model.calibration = Calibration(
-        (0.5, 1.0, 2.0),
-        (0.1, 0.0, -0.1),
+        tuple((0.5 + k, 1.0, 2.0) for k in range(8)),
+        tuple((0.1, 0.25 * k, -0.1) for k in range(8)),
         (0.3, 1.0, 2.0, 3.0),
         (0.4, 1.0, 0.5, 1.5),
-        ((0.1, 0.2, 0.3), (-0.5, 0.0, 0.5), (1.0, 1.5, -0.25), (0.0, 0.0, 2.0)),
     )
     model.thresholds = (0.3, 0.5, 0.7)
     model.record = {"metrics": {"map": 0.5}}
@@ -137,12 +136,15 @@ FAULTS: dict[str, tuple[Callable[[Path], None], str]] = {
     "tensors empty": (cut("", 0.0), r"model-\w+\.safetensors cannot be read"),
     "unknown key": (change("colour", 1), r"model\.json is not a valid.*colour"),
     "wrong type": (change("thresholds", "high"), r"thresholds"),
-    "format": (change("format", 99), r"format 99, this version reads format 1"),
+    "format": (change("format", 99), r"format 99, this version reads format 2"),
     "variant": (change("variant", "papre"), r"unknown variant 'papre'"),
     "hyper": (change("hyper.widht", 3), r"model\.json: hyper-parameters.*\s.*widht"),
     "spec": (change("spec", {"name": "x"}), r"model\.json: not a feature spec"),
     "spec changed": (change("spec.name", "x"), r"spec and spec_digest contradict"),
     "thresholds": (change("thresholds", [0.5]), r"one number per label"),
+    "combinations": (change("calibration.scale", [[1.0] * 3] * 7), r"label and combination"),
+    "scale": (change("calibration.scale", [[0.0] * 3] * 8), r"not positive"),
+    "no number": (change("calibration.shift", [[float("nan")] * 3] * 8), r"shift.*finite"),
     "labels": (change("labels", ["a", "a", "b"]), r"different names"),
     "missing tensor": (edit_tensors(lambda s: s.pop("bias")), r"tensor bias is missing"),
     "unknown tensor": (
