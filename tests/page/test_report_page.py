@@ -211,6 +211,18 @@ def test_without_its_recording_the_report_still_moves(
         assert page.locator("#missing").is_hidden()
 
 
+def test_a_picture_that_the_browser_cannot_decode_is_told(browser: Browser, tmp_path: Path) -> None:
+    """MPEG-4 Visual, which no browser plays; HEVC of telephones is like that in many."""
+    video = recordings.write(tmp_path / "made.mp4", audio="libopus", video="mpeg4", seconds=10.0)
+    columns = gather(made_records(10.0))
+    path = write_report(material_of(columns, None, recording=video), tmp_path / "a.html")
+    with opened(browser, path) as page:
+        wait_until(page, lambda: page.locator("#missing").is_visible(), "the message")
+        assert "plays only the sound of made.mp4" in text(page, "#missing-text")
+        page.get_by_role("button", name="Play", exact=True).click()
+        wait_until(page, lambda: video_time(page) > 0.3, "the sound")
+
+
 PRINTED = """() => {
   const controls = document.querySelectorAll("#stage, #play, #cursor, #theme, #follow");
   const box = document.getElementById("transcript");

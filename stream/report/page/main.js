@@ -59,7 +59,7 @@ async function start() {
   let lanes = null;
   let transcript = null;
   const overlay = () => lanes && paintOverlay(byId("overlay"), byId("video"), about, lanes.kind, lanes.t, lanes.theme, byId("drawn").checked);
-  const player = new Player(about.duration, (t) => {
+  const player = new Player(about.duration, about.people.some((person) => person.face), (t) => {
     lanes?.at(t);
     transcript?.at(t);
     overlay();

@@ -5,10 +5,14 @@ import { clockText } from "./words.js";
 const byId = (id) => document.getElementById(id);
 
 export class Player {
-  /** `moved(t)` is called whenever the time has changed, at most once per frame. */
-  constructor(duration, moved) {
+  /**
+   * `moved(t)` is called whenever the time has changed, at most once per frame; `pictured`: faces
+   * were seen, so the recording has a picture.
+   */
+  constructor(duration, pictured, moved) {
     this.video = byId("video");
     this.duration = duration;
+    this.pictured = pictured;
     this.moved = moved;
     this.free = null; // the clock without a recording: {t, since} or null
     this.alone = 0;
@@ -70,7 +74,8 @@ export class Player {
     video.addEventListener("play", () => { this.wanted = null; });
     video.addEventListener("error", () => this.missing(), true);
     if (video.error || video.networkState === 3 || !video.getAttribute("src")) this.missing();
-    video.addEventListener("loadedmetadata", () => { byId("missing").hidden = true; });
+    video.addEventListener("loadedmetadata", () => this.opened());
+    if (video.readyState >= 1) this.opened();
     byId("choose").addEventListener("change", (event) => {
       const [file] = event.target.files;
       if (file) video.src = URL.createObjectURL(file);
@@ -89,9 +94,19 @@ export class Player {
     requestAnimationFrame(frame);
   }
 
+  /** Some browsers play the sound alone of what they can decode in part, and say nothing. */
+  opened() {
+    const blind = this.pictured && !this.video.videoWidth;
+    byId("missing-text").textContent = `This browser plays only the sound of ${this.name || "it"}: the picture cannot be decoded. The timelines work without it.`;
+    byId("missing").hidden = !blind;
+  }
+
+  get name() {
+    return decodeURIComponent((this.video.dataset.name ?? "").toString());
+  }
+
   missing() {
-    const { video } = this;
-    const name = decodeURIComponent((video.dataset.name ?? "").toString());
+    const { name } = this;
     byId("missing-text").textContent = name
       ? `This browser could not open ${name}. The timelines work without it.`
       : "This report was made without its recording. The timelines work without it.";
