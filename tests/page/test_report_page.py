@@ -223,6 +223,20 @@ def test_a_picture_that_the_browser_cannot_decode_is_told(browser: Browser, tmp_
         wait_until(page, lambda: video_time(page) > 0.3, "the sound")
 
 
+def test_a_recording_of_sound_alone_takes_no_room_for_a_picture(
+    browser: Browser, tmp_path: Path
+) -> None:
+    sound = recordings.write(tmp_path / "made.webm", audio="libopus", seconds=10.0)
+    columns = gather(each for each in made_records(10.0) if each["type"] != "face")
+    path = write_report(material_of(columns, None, recording=sound), tmp_path / "a.html")
+    with opened(browser, path) as page:
+        stage = "document.getElementById('stage').clientHeight"
+        wait_until(page, lambda: page.evaluate(stage) < 100, "a low stage")
+        assert page.locator("#missing").is_hidden()
+        page.get_by_role("button", name="Play", exact=True).click()
+        wait_until(page, lambda: video_time(page) > 0.3, "the sound")
+
+
 PRINTED = """() => {
   const controls = document.querySelectorAll("#stage, #play, #cursor, #theme, #follow");
   const box = document.getElementById("transcript");

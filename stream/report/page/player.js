@@ -99,6 +99,7 @@ export class Player {
     const blind = this.pictured && !this.video.videoWidth;
     byId("missing-text").textContent = `This browser plays only the sound of ${this.name || "it"}: the picture cannot be decoded. The timelines work without it.`;
     byId("missing").hidden = !blind;
+    byId("stage").classList.toggle("sound", !blind && !this.video.videoWidth);
   }
 
   get name() {
@@ -111,6 +112,7 @@ export class Player {
       ? `This browser could not open ${name}. The timelines work without it.`
       : "This report was made without its recording. The timelines work without it.";
     byId("missing").hidden = false;
+    byId("stage").classList.remove("sound");
   }
 
   tell() {
