@@ -35,6 +35,10 @@ KINDS: dict[str, Artefact] = {"transcript": "words", "face": "faces"}
 """Type of a record -> where it belongs; all others are with the estimates."""
 
 
+NAME = re.compile(r"[\w-]{1,64}", re.ASCII)
+"""Of a session."""
+
+
 class RecordError(StreamError, ValueError):
     """A recorded session cannot be found, read or erased."""
 
@@ -72,7 +76,7 @@ class SessionFolder:
     """The files of one recorded session."""
 
     def __init__(self, root: Path, session: str) -> None:
-        if not re.fullmatch(r"[\w-]{1,64}", session, re.ASCII):
+        if not NAME.fullmatch(session):
             raise RecordError(f"'{session}' is no name of a session", hint="see the command list")
         self.session = session
         self.path = root / "sessions" / session
@@ -193,33 +197,45 @@ def _note(record: Object, found: Summary, active: dict[int, list[str]], hop: flo
 
 
 def sessions(root: Path) -> list[SessionFolder]:
-    """All recorded sessions below `root`. Raises ``RecordError``."""
+    """All recorded sessions below `root`, whatever else is there. Raises ``RecordError``."""
     try:
-        names = sorted(path.name for path in (root / "sessions").iterdir() if path.is_dir())
+        folders = [path.name for path in (root / "sessions").iterdir() if path.is_dir()]
     except FileNotFoundError:
         return []
     except OSError as error:
         raise RecordError(
             f"folder of records {root} cannot be read: {error.strerror}", hint="check the path"
         ) from None
-    return [SessionFolder(root, name) for name in names]
+    return [SessionFolder(root, name) for name in sorted(folders) if NAME.fullmatch(name)]
 
 
-def sweep(root: Path, now: float, days: dict[str, Any]) -> dict[str, list[Erased]]:
+def sweep(
+    root: Path, now: float, days: dict[str, Any], failed: dict[str, str] | None = None
+) -> dict[str, list[Erased]]:
     """Erase what may not be kept any longer; session -> what is gone.
 
     What a person was told holds (the time in the header); a shorter time in `days` holds too.
+    A session that cannot be read or erased stays, and `failed` says why.
     """
     gone: dict[str, list[Erased]] = {}
     for session in sessions(root):
-        if session.is_live():
-            continue
-        due = [name for name in session.files() if _is_due(session, name, now, days.get(name))]
-        if due or not session.files():
-            gone[session.session] = session.erase(*due) if due else []
-            if not session.files() and session.path.exists():
-                session.path.rmdir()
+        try:
+            if not session.is_live():
+                _sweep(session, now, days, gone)
+        except (RecordError, OSError) as error:
+            if failed is not None:
+                failed[session.session] = str(error)
     return gone
+
+
+def _sweep(
+    session: SessionFolder, now: float, days: dict[str, Any], gone: dict[str, list[Erased]]
+) -> None:
+    due = [name for name in session.files() if _is_due(session, name, now, days.get(name))]
+    if due or not session.files():
+        gone[session.session] = session.erase(*due) if due else []
+        if not session.files() and session.path.exists():
+            session.path.rmdir()
 
 
 def _is_due(session: SessionFolder, artefact: Artefact, now: float, days: float | None) -> bool:

@@ -337,7 +337,10 @@ class Recorder:
             await asyncio.sleep(SWEEP_PERIOD_S)
 
     def _sweep(self) -> None:
-        gone = sweep(self._root, time.time(), self.config.days.model_dump())
+        failed: dict[str, str] = {}
+        gone = sweep(self._root, time.time(), self.config.days.model_dump(), failed)
+        for session, why in failed.items():
+            log.warning("session %s was not swept: %s", session, why)
         self.counts["swept"] += sum(map(len, gone.values()))
         for session, erased in gone.items() if self._audit is not None else ():
             assert self._audit is not None

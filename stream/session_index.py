@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,6 +10,8 @@ from types import TracebackType
 from typing import Any
 
 from stream.record_files import RecordError, SessionFolder, Summary, sessions
+
+log = logging.getLogger(__name__)
 
 MIGRATIONS = (
     """
@@ -119,14 +122,20 @@ class Index:
         return [self._summary(row) for row in rows]
 
     def refresh(self) -> None:
-        """Agree with the records: add sessions that are missing, finish those that were cut off."""
+        """Agree with the records: add sessions that are missing, finish those that were cut off.
+
+        One that cannot be read is left out.
+        """
         known = {row[0]: row[1] for row in self._db.execute("SELECT id, reason FROM sessions")}
         there = {session.session: session for session in sessions(self._root)}
         for name in set(known) - set(there):
             self.remove(name)
         for name, session in there.items():
-            if name not in known or (known[name] is None and not session.is_live()):
-                self.put(summary_of(session))
+            try:
+                if name not in known or (known[name] is None and not session.is_live()):
+                    self.put(summary_of(session))
+            except (RecordError, OSError) as error:
+                log.warning("session %s is not in the index: %s", name, error)
 
     def _summary(self, row: Sequence[Any]) -> Summary:
         labels = self._db.execute(

@@ -148,12 +148,15 @@ class Commands:
         return 0 if names else 1
 
     def sweep(self, _: argparse.Namespace) -> int:
-        for name, erased in sweep(self._root, time.time(), self._days).items():
+        failed: dict[str, str] = {}
+        for name, erased in sweep(self._root, time.time(), self._days, failed).items():
             parts = list(map(asdict, erased))
             self._note("erased", name, by="retention", erased=parts)
             print(json.dumps({"session": name, "erased": parts}))
+        for name, why in failed.items():
+            print(f"error: session {name} was not swept: {why}", file=sys.stderr)
         self._index.refresh()
-        return 0
+        return 1 if failed else 0
 
     def _note(self, event: str, session: str, **data: Any) -> Head | None:
         return None if self._audit is None else self._audit.append(event, session, **data)

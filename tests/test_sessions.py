@@ -19,7 +19,7 @@ from stream import record_files, session_index
 from stream.earlier import as_now
 from stream.errors import run_command
 from stream.record_files import RecordError, SessionFolder, Summary, sessions
-from stream.record_log import LogWriter
+from stream.record_log import LogWriter, encode
 from stream.recorder import Recorder
 from stream.records import end
 from stream.sections import RecordConfig
@@ -327,6 +327,46 @@ def test_a_session_that_runs_is_not_erased(
     log.close()
     command(capsys, *at, "sweep")
     assert not (folder / "sessions/live").exists()
+
+
+def spoil(folder: Path, how: str) -> None:
+    """Add something beside the sessions that cannot be read as one."""
+    if how == "foreign":
+        (folder / "sessions" / "lost+found").mkdir()
+        return
+    spoilt = folder / "sessions" / "spoilt"
+    spoilt.mkdir()
+    if how == "newer":
+        header = {"started": 0.0, "keep_until": 1.0, "format": 2}
+        (spoilt / "estimates.log").write_bytes(encode((0, header)))
+    else:
+        (spoilt / "estimates.log").mkdir()
+
+
+@pytest.mark.parametrize("how", ["foreign", "newer", "unreadable"])
+def test_what_cannot_be_read_keeps_nobody_from_the_rest(
+    folder: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture, how: str
+) -> None:
+    """Neither from a server, nor from what must be erased."""
+    spoil(folder, how)
+    at = ("--folder", str(folder))
+    assert [line.split()[0] for line in command(capsys, *at, "list")[0].splitlines()] == [
+        session.session for session in found_in(folder)
+    ]
+    assert ("spoilt" in caplog.text) == (how != "foreign")
+    command(capsys, *at, "forget", "--session", "two")
+    late = time.time() + 31 * DAY
+    failed: dict[str, str] = {}
+    gone = record_files.sweep(folder, late, {}, failed)
+    assert set(gone) == {"one", "three"}
+    assert set(failed) == (set() if how == "foreign" else {"spoilt"})
+    told = record(config(folder), "new", [HELLO, state(0)])
+    assert told == [None]
+    _, printed = command(capsys, *at, "sweep", code=0 if how == "foreign" else 1)
+    assert ("spoilt" in printed) == (how != "foreign")
+    if how == "newer":
+        command(capsys, *at, "forget", "--session", "spoilt")
+        command(capsys, *at, "sweep")
 
 
 def test_each_part_is_swept_at_its_time(tmp_path: Path) -> None:
