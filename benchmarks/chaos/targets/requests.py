@@ -32,6 +32,9 @@ SEEDS = [
     b"\x01/api/offer\n" + JSON + b"[" * 3000,
     b"\x03/api/sessions/SESSION/settings\nAuthorization: Bearer KEY\n\n" + b"[" * 3000,
     b"\x00/metrics\nAccept: */*\n\n",
+    b"\x00/healthz\nOrigin: http://[\n\n",
+    b"\x01/api/offer\nContent-Encoding: gzip\n" + JSON + b"zzzz",
+    b"\xffGET /healthz HTTP/1.1\r\nHost: [\r\nConnection: close\r\n\r\n",
     b"\xffGET / HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n",
     b"\xffPOST /api/offer HTTP/1.1\r\nHost: 127.0.0.1\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n",
 ]
