@@ -153,6 +153,8 @@ async def answer_in_json(request: web.Request, handler: Handler) -> web.StreamRe
         hint = "send it as it is, and as long as it says"
         return problem(400, "the body of the request cannot be read", hint, {})
     except Exception as error:  # the boundary of a request
+        if isinstance(error, ConnectionError) and request.transport is None:
+            return problem(400, "the client has left", "", {})  # to nobody
         log.error("%s %s failed: %s", request.method, request.path, type(error).__name__)
         log.debug("request failed", exc_info=error)
         return problem(500, "the server failed", "look at its messages, then try again", {})

@@ -67,6 +67,21 @@ def test_a_malformed_request_is_not_in_the_log(log: io.StringIO, end: bytes) -> 
     assert log.getvalue() == ""
 
 
+def test_a_client_that_leaves_in_the_middle_is_not_in_the_log(log: io.StringIO) -> None:
+    async def leave() -> None:
+        async with serving() as url:
+            address = urlsplit(url)
+            _, writer = await asyncio.open_connection(address.hostname, address.port)
+            head = f"POST /api/sessions/x/withdraw HTTP/1.1\r\nHost: {address.netloc}\r\n"
+            writer.write(f"{head}Content-Length: 50\r\n\r\n{{".encode())
+            await asyncio.sleep(0.3)
+            writer.transport.abort()
+            await asyncio.sleep(0.3)
+
+    asyncio.run(leave())
+    assert log.getvalue() == ""
+
+
 def test_an_error_is_in_the_log_without_its_text(log: io.StringIO) -> None:
     try:
         raise ValueError(SECRET)
