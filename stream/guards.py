@@ -112,7 +112,8 @@ def limit_rate(requests: Rate, offers: Rate) -> Middleware:
     async def check(request: web.Request, handler: Handler) -> web.StreamResponse:
         address = request.remote or ""
         wait = requests.wait_s(address)
-        if not wait and request.method == "POST":
+        offer = request.method == "POST" and not request.path.endswith("/withdraw")
+        if not wait and offer:  # taking consent back waits for nobody's offers
             wait = offers.wait_s(address)
         if wait:
             raise web.HTTPTooManyRequests(

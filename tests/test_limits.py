@@ -141,6 +141,25 @@ def test_too_many_requests_are_told_to_wait() -> None:
     asyncio.run(run())
 
 
+def test_offers_of_others_keep_nobody_from_withdrawing() -> None:
+    """Who shares an address shares its offers, but not this."""
+
+    async def run() -> None:
+        async with (
+            serving(limits={"offers_per_minute": 2}) as url,
+            calling(url, Beeps(time.monotonic(), 0.0)) as caller,
+        ):
+            for _ in range(3):
+                async with caller.http.post("/api/offer", json={}) as response:
+                    pass
+            assert response.status == 429
+            path = f"/api/sessions/{caller.session}/withdraw"
+            async with caller.http.post(path, headers=caller.bearer) as response:
+                assert response.status == 200
+
+    asyncio.run(run())
+
+
 @pytest.mark.parametrize("limit", ["calls_per_address", "calls_per_room"])
 def test_a_room_and_an_address_have_so_many_calls(limit: str) -> None:
     async def run() -> None:
