@@ -112,5 +112,5 @@ class KeepDays(Section):
 class RecordConfig(Section):
     """Sessions of people who agreed to it are recorded."""
 
-    folder: str
+    folder: Annotated[str, Field(min_length=1)]
     days: KeepDays = KeepDays()

@@ -46,6 +46,7 @@ def test_defaults_are_valid(kind: type[Section]) -> None:
         ("purpose = 'hiring'", "'purpose'"),
         ("purpose = 'workplace'\n[record]\nfolder = 'r'", "'purpose' is 'workplace'"),
         ("purpose = 'medical_safety'", "'purpose_reference'"),
+        ("[record]\nfolder = ''", "'record.folder'"),
         ("text_only = true\n[analysis]\nwords = false", "'analysis.words'"),
         ("[window]\nhop = -1.0", "'window.hop'"),
         ("[smoothing]\nfilter = 'median'", "'smoothing.filter'"),
