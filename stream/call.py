@@ -34,7 +34,7 @@ RECORD_S = 2.0
 """And this long the end of its record."""
 
 MAX_READERS = 16
-"""Of one call's records, besides its own page."""
+"""Of one call's records; its own page, over the data channel, is one of them."""
 
 
 class BusyError(StreamError):

@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from stream import tickets
 from stream.config import ServeConfig
 from stream.errors import run_command
-from stream.tickets import AccessError, Ledger, Ticket, new_ticket, sign, verify
+from stream.tickets import MAX_LENGTH, AccessError, Ledger, Ticket, new_ticket, sign, verify
 from stream.turn import ice_servers
 from tests.serving import calling, offer_body, serving
 from tests.webrtc_peers import Beeps, new_sender, until
@@ -72,6 +72,17 @@ def test_a_ticket_with_any_change_is_refused(at: int, put: str, cut: int) -> Non
 def test_no_text_is_a_ticket_by_chance(text: str) -> None:
     with pytest.raises(AccessError):
         verify(text, KEY, 0.0)
+
+
+def test_a_ticket_has_so_many_characters() -> None:
+    texts = [sign(Ticket("id", "r" * n, None, 2e9, 1), KEY) for n in range(600, 900)]
+    assert {len(text) > MAX_LENGTH for text in texts} == {False, True}
+    for text in texts:
+        if len(text) <= MAX_LENGTH:
+            assert verify(text, KEY, 0.0).room.startswith("r")
+        else:
+            with pytest.raises(AccessError):
+                verify(text, KEY, 0.0)
 
 
 def test_a_ticket_ends_at_its_time_and_is_good_for_one_key() -> None:

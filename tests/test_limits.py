@@ -5,12 +5,16 @@ from __future__ import annotations
 import asyncio
 import time
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
-from aiohttp import ClientSession
+from aiohttp import ClientSession, WSCloseCode, WSMsgType
 from hypothesis import given
 from hypothesis import strategies as st
 
+from stream import guards
+from stream.call import MAX_READERS
+from stream.guards import MAX_BODY
 from stream.limits import (
     MAX_ADDRESSES,
     MAX_CANDIDATES,
@@ -191,6 +195,75 @@ def test_so_many_data_channels_may_be_opened(channels: int, ends: bool) -> None:
             return call.kinds()
 
     assert ("end" in asyncio.run(run())) == ends
+
+
+def test_a_call_has_so_many_readers() -> None:
+    async def run() -> list[WSMsgType]:
+        async with serving() as url, calling(url, Beeps(time.monotonic(), 0.0)) as call:
+            await until(lambda: bool(call.records))  # its own channel reads
+            path = f"/api/sessions/{call.session}/events"
+            sockets = [
+                await call.http.ws_connect(path, headers=call.bearer) for _ in range(MAX_READERS)
+            ]
+            first = [await socket.receive(10.0) for socket in sockets]
+            assert first[-1].data == WSCloseCode.TRY_AGAIN_LATER
+            for socket in sockets:
+                await socket.close()
+            return [message.type for message in first]
+
+    allowed = [WSMsgType.TEXT] * (MAX_READERS - 1)
+    assert asyncio.run(run()) == [*allowed, WSMsgType.CLOSE]
+
+
+@pytest.mark.parametrize("said", ["", "x", "x" * 2000])
+def test_a_reader_says_nothing_and_does_not_end_the_call(said: str) -> None:
+    async def run() -> set[int | None]:
+        async with serving() as url, calling(url, Beeps(time.monotonic(), 0.0)) as call:
+            path = f"/api/sessions/{call.session}/events"
+            async with call.http.ws_connect(path, headers=call.bearer) as socket:
+                assert (await socket.receive(10.0)).type is WSMsgType.TEXT
+                await socket.send_str(said)
+                async for _ in socket:
+                    pass
+            async with call.http.get("/healthz") as response:
+                assert (await response.json())["calls"] == 1
+            return {socket.close_code}
+
+    assert asyncio.run(run()) <= {WSCloseCode.POLICY_VIOLATION, WSCloseCode.MESSAGE_TOO_BIG}
+
+
+def test_a_request_has_so_many_bytes() -> None:
+    async def run() -> list[int]:
+        statuses = []
+        async with serving() as url, ClientSession(url) as http:
+            for size in (MAX_BODY, MAX_BODY + 1):
+                headers = {"Content-Type": "application/json"}
+                async with http.post("/api/offer", data=b" " * size, headers=headers) as response:
+                    statuses.append(response.status)
+        return statuses
+
+    assert asyncio.run(run()) == [400, 413]
+
+
+@pytest.mark.parametrize(("within", "status"), [(0.5, 408), (guards.REQUEST_S, 400)])
+def test_a_request_comes_in_by_its_time(
+    monkeypatch: pytest.MonkeyPatch, within: float, status: int
+) -> None:
+    monkeypatch.setattr(guards, "REQUEST_S", within)
+
+    async def run() -> int:
+        async with serving() as url:
+            address = urlsplit(url)
+            reader, writer = await asyncio.open_connection(address.hostname, address.port)
+            head = f"POST /api/offer HTTP/1.1\r\nHost: {address.netloc}\r\nContent-Length: 2\r\n"
+            writer.write(f"{head}Content-Type: application/json\r\n\r\n{{".encode())
+            await asyncio.sleep(1.5)
+            writer.write(b"}")
+            told = await asyncio.wait_for(reader.readline(), 10.0)
+            writer.close()
+            return int(told.split()[1])
+
+    assert asyncio.run(run()) == status
 
 
 def test_who_does_not_connect_is_given_up_after_15_s() -> None:
