@@ -29,6 +29,9 @@ MOST_SOUND, MOST_PICTURE = 64, 512
 ASK_S = 0.25
 """A key frame is asked for no more often."""
 
+MAX_AGE_S = 2.0
+"""Encoded frames that waited for their decoder for longer are not worth decoding any more."""
+
 
 class Encoded(NamedTuple):
     """One encoded frame."""
@@ -175,8 +178,9 @@ class DecoderQueue:
     ``get`` runs in that thread and decodes until the receiver stops; then it returns None, on
     which aiortc ends the thread. Nothing that a packet contains ends it earlier.
 
-    When more than `capacity` frames wait, the oldest are dropped, with all that rest on them.
-    `broken` is called where these were all that waited, so that only a key frame can follow.
+    When more than `capacity` frames wait, or one for longer than ``MAX_AGE_S``, the oldest are
+    dropped, with all that rest on them. `broken` is called where these were all that waited, so
+    that only a key frame can follow.
     """
 
     def __init__(
@@ -186,14 +190,17 @@ class DecoderQueue:
         ended: Callable[[], None],
         counts: Counter[str],
         broken: Callable[[], None] = lambda: None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._capacity = capacity
         self._decode = decode
         self._ended = ended
         self._broken = broken
-        self._waiting: deque[tuple[Any, Encoded]] = deque()
-        self._dropping = False
-        """Frames before the next one were dropped."""
+        self._clock = clock
+        self._waiting: deque[tuple[float, Any, Encoded]] = deque()
+        """Since when, the codec, the frame."""
+        self._dropping: str | None = None
+        """Why frames before the next one were dropped."""
         self._changed = threading.Condition()
         self._stopping = False
         self._counts = counts
@@ -220,31 +227,34 @@ class DecoderQueue:
                     self._changed.wait()
                 if self._stopping:
                     break
-                codec, frame = self._waiting.popleft()
+                _, codec, frame = self._waiting.popleft()
             self._decode(codec, frame)
         self._ended()
 
     def _append(self, codec: RTCRtpCodecParameters, frame: Encoded) -> None:
         if self._dropping and not frame.key:
-            self._counts["queue_full"] += 1
+            self._counts[self._dropping] += 1
             return
         if self._dropping:
-            frame, self._dropping = frame._replace(lost="queue_full"), False
-        self._waiting.append((codec, frame))
+            frame, self._dropping = frame._replace(lost=self._dropping), None
+        now = self._clock()
+        self._waiting.append((now, codec, frame))
+        while self._waiting and now - self._waiting[0][0] > MAX_AGE_S:
+            self._drop_oldest("too_old")
         if len(self._waiting) > self._capacity:
-            self._drop_oldest()
+            self._drop_oldest("queue_full")
 
-    def _drop_oldest(self) -> None:
+    def _drop_oldest(self, why: str) -> None:
         self._waiting.popleft()
-        self._counts["queue_full"] += 1
-        while self._waiting and not self._waiting[0][1].key:
+        self._counts[why] += 1
+        while self._waiting and not self._waiting[0][2].key:
             self._waiting.popleft()
-            self._counts["queue_full"] += 1
+            self._counts[why] += 1
         if self._waiting:
-            codec, frame = self._waiting[0]
-            self._waiting[0] = (codec, frame._replace(lost="queue_full"))
+            since, codec, frame = self._waiting[0]
+            self._waiting[0] = (since, codec, frame._replace(lost=why))
         else:
-            self._dropping = True
+            self._dropping = why
 
 
 def starts_vp8_key(payload: bytes) -> bool:

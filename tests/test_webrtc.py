@@ -648,6 +648,36 @@ def test_pictures_that_rest_on_dropped_ones_are_dropped_too(
     assert len(asked) == asks
 
 
+@pytest.mark.parametrize(("waited", "left"), [(1.9, [0, 1, 2]), (2.1, [2])])
+def test_what_waits_for_its_decoder_gets_no_older_than_two_seconds(
+    waited: float, left: list[int]
+) -> None:
+    """However few pictures come: five per second fill the queue in twelve."""
+    now = [0.0]
+    decoded: list[tuple[int, str | None]] = []
+    counts: Counter[str] = Counter()
+    tasks = DecoderQueue(
+        60,
+        lambda codec, frame: decoded.append((frame.data[0], frame.lost)),
+        lambda: None,
+        counts,
+        clock=lambda: now[0],
+    )
+    for n, t in enumerate((0.0, 0.0, waited)):
+        now[0] = t
+        tasks.put((OPUS, buffers.Batch([encoded(n)])))
+    thread = threading.Thread(target=tasks.get)
+    thread.start()
+    end = time.monotonic() + 5
+    while len(decoded) < len(left) and time.monotonic() < end:
+        time.sleep(0.005)
+    tasks.put(None)
+    thread.join(5)
+    assert [n for n, _ in decoded] == left
+    assert decoded[0][1] == ("too_old" if counts else None)
+    assert counts == ({"too_old": 2} if len(left) == 1 else {})
+
+
 def test_decoder_that_was_behind_gets_a_key_frame_and_no_picture_that_lacks_one(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
