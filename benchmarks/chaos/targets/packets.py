@@ -147,5 +147,6 @@ async def take(transport: Any, receivers: list[Receiver]) -> None:
     for receiver in receivers:
         waiting = receiver.queue._waiting
         while waiting:
-            receiver._decode(*waiting.popleft())
+            _, codec, frame = waiting.popleft()
+            receiver._decode(codec, frame)
         receiver._budget.__init__(5, 1500)  # type: ignore[misc]  # never stopped
