@@ -37,6 +37,8 @@ class DataConfig(_Strict):
     test_groups: tuple[str, ...] = ()
     test: Path | None = None
     """Another feature set, only for the final score."""
+    usual: bool = True
+    """Whether its training samples are among what the network learns to call usual."""
 
 
 class MixConfig(_Strict):

@@ -22,7 +22,7 @@ from lddu_model.errors import ConfigError, run_command
 from lddu_model.evaluation import choose, score
 from lddu_model.report import git_commit
 from lddu_model.train import test_scores
-from lddu_model.trainer import Trainer, learn_usual
+from lddu_model.trainer import Trainer, learn_usual, usual_of
 
 
 def refit(checkpoint: Path, config: TrainConfig, out: Path, *, calibrate: bool = True) -> Path:
@@ -39,8 +39,9 @@ def refit(checkpoint: Path, config: TrainConfig, out: Path, *, calibrate: bool =
             f"{checkpoint} knows the labels {list(model.labels)}, not {list(config.labels)}",
             "give a configuration with the labels of the checkpoint",
         )
-    training = [sample for each in trainer.sets for sample in each.train]
-    learn_usual(model, trainer.spec, training, trainer.augmenter, config.seed, again=True)
+    learn_usual(
+        model, trainer.spec, usual_of(trainer.sets), trainer.augmenter, config.seed, again=True
+    )
     if calibrate:
         choose(model, trainer.views)
     metrics = {

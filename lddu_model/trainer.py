@@ -22,7 +22,7 @@ from lddu_model.config import TrainConfig
 from lddu_model.curves import Curves
 from lddu_model.data.augment import Augmenter
 from lddu_model.data.mix import Draws, Mixer
-from lddu_model.data.sets import load_sets, stacked_labels, statistics
+from lddu_model.data.sets import DataSet, load_sets, stacked_labels, statistics
 from lddu_model.data.views import validation_views
 from lddu_model.errors import CheckpointError, ModelError
 from lddu_model.evaluation import choose, score
@@ -52,7 +52,7 @@ class Trainer:
         self.model = create(config.variant, self.spec, config.labels, config.model)
         deviation = prepare_inputs(self.model, self.spec, training)
         self.augmenter = Augmenter(self.spec, config.augment, deviation)
-        learn_usual(self.model, self.spec, training, self.augmenter, config.seed)
+        learn_usual(self.model, self.spec, usual_of(self.sets), self.augmenter, config.seed)
         self.model.to(config.device)
         self.draws = Draws(self.sets, self.rng)
         self.mixer = Mixer(training, self.spec, config.mix)
@@ -262,6 +262,11 @@ def prepare_inputs(
         )
     model.net.set_base_rate(torch.from_numpy(stacked_labels(training)).mean(dim=0))
     return deviation
+
+
+def usual_of(sets: Sequence[DataSet]) -> list[Sample]:
+    """Training samples of the sets that show what is usual."""
+    return [sample for each in sets if each.usual for sample in each.train]
 
 
 def learn_usual(

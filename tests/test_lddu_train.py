@@ -435,3 +435,25 @@ def test_labels_of_a_set_are_put_in_the_order_of_the_run(
     second = lddu_model.load(tmp_path / "run" / "best").record["data"][0]["train_positives"]
     assert first == {name: second[name] for name in ("anger", "happy")}
     assert set(second) == set(LABELS)
+
+
+def test_what_a_set_shows_may_be_trained_on_and_be_unusual(tmp_path: Path) -> None:
+    plain = toy_samples(300, prefix="plain")
+    loud = [
+        replace(s, features={name: 5 * x for name, x in s.features.items()})
+        for s in toy_samples(300, prefix="loud", seed=1)
+    ]
+    folders = {
+        "plain": write_set(tmp_path / "plain", plain),
+        "loud": write_set(tmp_path / "loud", loud),
+    }
+    path = write_config(tmp_path / "toy.toml", folders)
+    novel = []
+    for usual in ("true", "false"):
+        config = read_config(path, [f"data.1.usual={usual}", "model.novelty=true"])
+        trainer = Trainer(config)
+        drawn = {trainer.draws.draw().id.split("-")[0] for _ in range(50)}
+        assert drawn == {"plain", "loud"}
+        said = trainer.model.predict(trainer.sets[1].validation)
+        novel.append(float((said.novelty.max(axis=1) > 0.1).mean()))
+    assert novel[0] < 0.1 and novel[1] > 0.9

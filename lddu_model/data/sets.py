@@ -40,6 +40,8 @@ class DataSet:
     test: list[Sample]
     record: dict[str, Any]
     """For the checkpoint: where it came from, fingerprint, counts."""
+    usual: bool = True
+    """See ``DataConfig``."""
 
 
 def load_sets(
@@ -135,7 +137,7 @@ def _split(config: DataConfig, found: ShardSet, labels: Sequence[str], first: Sh
         "test_groups": list(config.test_groups),
         **origin(config.path),
     }
-    return DataSet(config.name, config.weight, **parts, record=record)
+    return DataSet(config.name, config.weight, **parts, record=record, usual=config.usual)
 
 
 def origin(path: Path) -> dict[str, Any]:
