@@ -26,6 +26,7 @@ from collections.abc import Iterator, Sequence
 from itertools import permutations
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 import numpy as np
 
@@ -184,7 +185,10 @@ def _stream(
     chosen: argparse.Namespace,
     extractors: LazyExtractors,
 ) -> Said:
-    path = chosen.work / f"clips-{speaker}-{k}-{chosen.seconds}.npz" if chosen.work else None
+    path = None
+    if chosen.work:
+        chosen.work.mkdir(parents=True, exist_ok=True)
+        path = chosen.work / f"clips-{_mark(model)}-{speaker}-{k}-{chosen.seconds}.npz"
     if path is not None and path.is_file():
         with np.load(path) as found:
             return Said(**{name: found[name] for name in Said._fields})
@@ -194,6 +198,14 @@ def _stream(
     if path is not None:
         np.savez(path, **said._asdict())
     return said
+
+
+def _mark(model: Model) -> str:
+    """Eight digits that differ between models: what one said is not what another says."""
+    mark = crc32(repr(model.calibration).encode())
+    for tensor in model.net.state_dict().values():
+        mark = crc32(tensor.cpu().numpy().tobytes(), mark)
+    return f"{mark:08x}"
 
 
 def side_by_side(parts: list[Said], kept: list[int], model: Model) -> Said:

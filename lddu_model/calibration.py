@@ -16,6 +16,9 @@ from lddu_model.spec import Float32, Prediction
 MIN_SCALE, MAX_SCALE = 0.1, 10.0
 POWERS = np.linspace(0.25, 1.5, 26)
 """Of stated variances, to choose from."""
+OWN = 30.0
+"""How hard it is for a combination to depart from all. Two speakers alone would have a logit
+times 4.3; this is most likely for one when fitted to the other (of 1, 10, 30, ... 1000)."""
 FEWEST = 10
 SMALLEST = 1e-4
 
@@ -82,7 +85,8 @@ def fit_probability(
         scale = log_scale.exp()
         p = moderated(x * scale + shift, v * scale.square())
         value = functional.binary_cross_entropy_with_logits(p, y, reduction="none")
-        pull = (strength * (0.1 * shared.square() + own.square().sum(dim=1, keepdim=True))).sum()
+        departure = OWN * own.square().sum(dim=1, keepdim=True)
+        pull = (strength * (0.1 * shared.square() + departure)).sum()
         loss = (value * w).sum() + pull
         loss.backward()  # type: ignore[no-untyped-call]  # torch is partly typed
         return loss
