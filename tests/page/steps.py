@@ -77,5 +77,9 @@ def row(page: Page, name: str) -> str:
 
 def count(page: Page, kind: str, number: int) -> None:
     """Wait until so many records of a kind have arrived and been drawn."""
-    wait_until(page, lambda: stats(page)["counts"].get(kind, 0) >= number, f"{number} x {kind}")
+
+    def come() -> bool:  # a page has no statistics before its connection is open
+        return bool(((stats(page) or {}).get("counts") or {}).get(kind, 0) >= number)
+
+    wait_until(page, come, f"{number} x {kind}")
     page.evaluate("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
