@@ -21,6 +21,10 @@ Float32 = NDArray[np.float32]
 Bool = NDArray[np.bool_]
 
 
+MOST_MODALITIES = 8
+"""A model has numbers for each combination of them (``api.Calibration``)."""
+
+
 @dataclass(frozen=True, slots=True)
 class ModalitySpec:
     """One feature sequence."""
@@ -67,6 +71,11 @@ class FeatureSpec:
         if not names or len(set(names)) != len(names):
             raise SpecError(
                 f"spec {self.name!r}: needs modalities with different names, got {names}"
+            )
+        if len(names) > MOST_MODALITIES:
+            raise SpecError(
+                f"spec {self.name!r} has {len(names)} modalities, "
+                f"at most {MOST_MODALITIES} are possible"
             )
 
     @property

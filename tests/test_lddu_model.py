@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import fields, replace
+from dataclasses import asdict, fields, replace
 from itertools import pairwise
 
 import numpy as np
@@ -497,6 +497,10 @@ def test_spec_round_trip_and_digest() -> None:
     assert len({SPEC.digest, other.digest, replace(SPEC, window_s=1.0).digest}) == 3
     with pytest.raises(SpecError, match="not a feature spec"):
         FeatureSpec.from_dict({**SPEC.to_dict(), "windows": 3})
+    many = tuple(ModalitySpec(f"m{i}", 1, 1, None, "none") for i in range(40))
+    assert FeatureSpec("eight", many[:8]).names[-1] == "m7"
+    with pytest.raises(SpecError, match=r"40 modalities.*at most 8"):
+        FeatureSpec.from_dict({"name": "many", "modalities": [asdict(each) for each in many]})
     with pytest.raises(SpecError, match="dim >= 1"):
         ModalitySpec("face", 0, 1, None, "none")
 
