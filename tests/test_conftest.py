@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
+from aiortc import RTCPeerConnection
 
 from tests.conftest import PROJECT
 
@@ -34,3 +37,20 @@ def test_a_leaked_task_fails_its_test(
     result = pytester.runpytest_subprocess("-p", "no:cacheprovider")
     result.assert_outcomes(passed=2, errors=1)
     result.stdout.fnmatch_lines(["*tasks were left running*forgotten*"])
+
+
+def test_a_connection_that_is_closed_while_it_looks_for_its_peer_leaves_nothing() -> None:
+    """The guard of this very test looks on: aiortc's task ends within 20 ms of the closing."""
+
+    async def main() -> None:
+        gone, peer = RTCPeerConnection(), RTCPeerConnection()
+        gone.addTransceiver("audio")
+        await gone.setLocalDescription(await gone.createOffer())
+        offer = gone.localDescription
+        await gone.close()
+        await peer.setRemoteDescription(offer)
+        await peer.setLocalDescription(await peer.createAnswer())
+        await asyncio.sleep(0)
+        await peer.close()
+
+    asyncio.run(main())
