@@ -78,6 +78,12 @@ def combination(present: torch.Tensor) -> torch.Tensor:
     return (present * weight).sum(dim=-1)
 
 
+def widening(novelty: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Novelty (..., M) -> factors of variances: of each modality (..., M), of the fused (...)."""
+    factor = 1.0 + NOVELTY_FACTOR * novelty
+    return factor, factor.amax(dim=-1)
+
+
 @dataclass(slots=True)
 class Model:
     """A network with its spec, labels, calibration and thresholds.
@@ -110,7 +116,7 @@ class Model:
 
         Neither padding nor the other samples of the call change what is said of a sample. A
         modality that is left out or all masked has infinite ``modality_variance``. With nothing
-        present the prior speaks: the base rate with the model's prior variance.
+        present the prior speaks: the base rate, with the variance of the largest doubt.
         """
         return self.describe(self.outputs(samples)) if samples else self._empty()
 
@@ -146,9 +152,9 @@ class Model:
         if out.doubt is not None and out.modality_doubt is not None:
             variance = expected_error(logit, spread) * out.doubt.pow(DOUBT_POWER)
             alone = alone * out.modality_doubt.pow(DOUBT_POWER - 1.0)
-        novel = 1.0 + NOVELTY_FACTOR * out.novelty
+        novel, most = widening(out.novelty)
         alone = factor[1:, None] * alone.pow(power[1:, None]) * novel[..., None]
-        variance = factor[0] * variance.pow(power[0]) * novel.amax(dim=1, keepdim=True)
+        variance = factor[0] * variance.pow(power[0]) * most[:, None]
         return Prediction(
             logit=_array(logit),
             probability=_array(torch.sigmoid(moderated(logit, spread))),

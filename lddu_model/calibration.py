@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional
 
-from lddu_model.api import Calibration, combination
+from lddu_model.api import Calibration, combination, widening
 from lddu_model.network import moderated
 from lddu_model.spec import Float32, Prediction
 
@@ -24,17 +24,21 @@ SMALLEST = 1e-4
 
 
 def fit_calibration(said: Prediction, truth: Float32, weight: Float32) -> Calibration:
-    """From what a model without calibration says of N samples; `truth` (N, C), `weight` (N,)."""
+    """From what a model without calibration says of N samples; `truth` (N, C), `weight` (N,).
+
+    What novelty adds to a variance is no part of what is fitted.
+    """
     present = np.isfinite(said.modality_variance).any(axis=2)
     there = combination(torch.from_numpy(present)).numpy()
     rows = 2 ** present.shape[1]
     scale, shift = fit_probability(said.logit, said.spread, there, rows, truth, weight)
     calibrated = said.logit * scale[there] + shift[there]
-    fused = fit_variance(calibrated, said.variance, truth, weight)
+    alone, together = (x.numpy() for x in widening(torch.from_numpy(said.novelty)))
+    fused = fit_variance(calibrated, said.variance / together[:, None], truth, weight)
     each = [
         fit_variance(
             said.modality_logit[:, m] * scale[2**m] + shift[2**m],
-            said.modality_variance[:, m],
+            said.modality_variance[:, m] / alone[:, m, None],
             truth,
             weight,
         )

@@ -38,6 +38,7 @@ from lddu_model.losses import LossConfig, losses
 from lddu_model.network import Network, cross_entropy, expected_error, unmasked
 from lddu_model.parts import (
     INPUT_LIMIT,
+    LARGEST_DOUBT,
     DefaultHyper,
     Distribution,
     Doubt,
@@ -180,8 +181,9 @@ class DefaultNet(Network):
             *each, last = self.doubts
             alone = [x(signals[:, m, None], present[:, m, None]) for m, x in enumerate(each)]
             modality_doubt = torch.stack(alone, dim=1)
-            # With nothing there, training teaches nothing: no doubt beyond that of the prior.
-            doubt = torch.where(present.any(dim=1, keepdim=True), last(signals, present), 1.0)
+            # With nothing there, training teaches nothing: no doubt is larger.
+            something = present.any(dim=1, keepdim=True)
+            doubt = torch.where(something, last(signals, present), LARGEST_DOUBT)
             variance = doubt * expected_error(logit.detach(), variance)
             modality_variance = modality_doubt * expected_error(
                 modality_logit.detach(), modality_variance

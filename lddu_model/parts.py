@@ -5,6 +5,7 @@ Shapes: see the legend in ``model``; K properties of a sequence as a signal.
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 import torch
@@ -20,6 +21,7 @@ from lddu_model.novelty import PROPERTIES, Novelty
 INPUT_LIMIT = 8.0
 """Normalised features are cut to this many standard deviations."""
 LOG_VARIANCE_LIMIT = 5.0
+LARGEST_DOUBT = math.exp(LOG_VARIANCE_LIMIT)
 
 
 class DefaultHyper(BaseModel):

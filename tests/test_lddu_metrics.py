@@ -4,10 +4,17 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from lddu_model import metrics
-from lddu_model.api import Calibration
-from lddu_model.calibration import best_thresholds, fit_probability, fit_variance
+from lddu_model.api import NOVELTY_FACTOR, Calibration
+from lddu_model.calibration import (
+    best_thresholds,
+    fit_calibration,
+    fit_probability,
+    fit_variance,
+)
+from lddu_model.spec import Prediction
 
 # Label a: there in 2 of 4, predicted in 3, 1 of them right. Label b: there 3, predicted 1, right.
 TRUTH = np.array([[1, 1], [1, 1], [0, 1], [0, 0]], dtype=float)
@@ -132,3 +139,23 @@ def test_calibrated_variance_is_the_mean_squared_distance(power: float) -> None:
     assert found == pytest.approx(power, abs=0.051)
     fitted = factor * stated[50:] ** found
     assert fitted.mean() == pytest.approx(np.square(logit - 4 * truth + 2)[50:].mean(), rel=0.1)
+
+
+def test_what_novelty_adds_to_a_variance_is_not_fitted() -> None:
+    """It comes on top of what is fitted, so validation data that are novel must not shrink it."""
+    rng = np.random.default_rng(2)
+    truth = (rng.random((2000, 2)) < 0.3).astype(np.float32)
+    variance = np.exp(rng.normal(0, 1, truth.shape)).astype(np.float32)
+    logit = (4 * truth - 2 + np.sqrt(variance) * rng.normal(size=truth.shape)).astype(np.float32)
+    novelty = rng.random((2000, 1)).astype(np.float32)
+
+    def fitted(novelty: NDArray[np.float32]) -> Calibration:
+        stated = variance * (1 + NOVELTY_FACTOR * novelty)
+        none = np.zeros_like(stated)
+        p = (1 / (1 + np.exp(-logit))).astype(np.float32)
+        said = Prediction(logit, p, stated, logit[:, None], stated[:, None], none, novelty)
+        return fit_calibration(said, truth, np.ones(len(truth), np.float32))
+
+    novel, usual = fitted(novelty), fitted(np.zeros_like(novelty))
+    assert novel.variance_scale == pytest.approx(usual.variance_scale, rel=1e-4)
+    assert novel.variance_power == usual.variance_power == pytest.approx((1.0, 1.0), abs=0.051)

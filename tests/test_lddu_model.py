@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from lddu_model import FeatureSpec, ModalitySpec, Prediction, Sample, create
-from lddu_model.api import Model, forward, pick_device
+from lddu_model.api import DOUBT_POWER, Model, forward, pick_device
 from lddu_model.batch import collate
 from lddu_model.config import AugmentConfig
 from lddu_model.data.augment import Augmenter
@@ -23,7 +23,7 @@ from lddu_model.errors import ConfigError, DeviceError, ModelError, SpecError
 from lddu_model.losses import LossConfig, class_weights, contrast, losses, ranking
 from lddu_model.model import DefaultNet
 from lddu_model.network import expected_error, moderated
-from lddu_model.parts import Encoder
+from lddu_model.parts import LARGEST_DOUBT, Encoder
 from lddu_model.trainer import learn_usual, prepare_inputs
 from tests.lddu_toys import LABELS, SMALL, SPEC, toy_samples
 
@@ -149,12 +149,22 @@ def test_nothing_present_gives_the_base_rate_and_a_finite_variance() -> None:
     net.net.set_base_rate(torch.tensor([0.5, 0.1, 0.3]))
     said = net.predict([Sample({}, {})])
     np.testing.assert_allclose(said.spread, 9.0, rtol=1e-5)
-    np.testing.assert_allclose(
-        said.variance, said.probability * (1 - said.probability), rtol=1e-4, err_msg="no doubt"
-    )
+    own = said.probability * (1 - said.probability)
+    np.testing.assert_allclose(said.variance, own * LARGEST_DOUBT**DOUBT_POWER, rtol=1e-4)
     expected = moderated(torch.logit(torch.tensor([0.5, 0.1, 0.3])), torch.tensor(9.0)).sigmoid()
     np.testing.assert_allclose(said.probability[0], expected.numpy(), rtol=1e-4)
     assert np.isinf(said.modality_variance).all()
+
+
+def test_what_is_hardly_perceived_has_no_more_doubt_than_nothing() -> None:
+    net = model()
+    for doubt in net.net.get_submodule("doubts").children():
+        for parameter in doubt.parameters():
+            torch.nn.init.normal_(parameter, std=3.0)
+    out = net.outputs([Sample({}, {}), *toy_samples(200)])
+    assert out.doubt is not None
+    assert out.doubt[1:].max() > 0.9 * LARGEST_DOUBT, "some are doubted as much as can be"
+    assert (out.doubt[1:] <= out.doubt[0]).all()
 
 
 def test_probability_is_the_expectation_under_the_variance() -> None:
