@@ -35,10 +35,10 @@ from lddu_model.config import read_config
 from lddu_model.data.facs import FaceGenerator
 from lddu_model.data.shards import read_shards
 from lddu_model.evaluation import predict_all
-from stream.config import ReplayConfig
-from stream.engines import SHIPPED_CHECKPOINT
+from stream.config import AnalysisConfig, ReplayConfig
+from stream.engines import checkpoint_at
 from stream.faces import face_sample
-from stream.spec import LABELS, RATE, live_spec
+from stream.spec import LABELS, RATE, WORDS, live_spec
 from workers.face_features import MEASURED
 from workers.gate import GateConfig
 
@@ -181,11 +181,14 @@ def all_parts() -> Parts:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Are contradicting modalities noticed?")
-    parser.add_argument("--checkpoint", type=Path, default=SHIPPED_CHECKPOINT)
+    parser.add_argument("--text", choices=list(WORDS), default="minilm", help="text model")
+    parser.add_argument("--checkpoint", type=Path, help="default: the one that ships for it")
     parser.add_argument("--out", type=Path, default=RESULTS)
     options = parser.parse_args()
     lddu_model.use_threads(1)
-    model = lddu_model.load(options.checkpoint, live_spec(ReplayConfig()))
+    config = ReplayConfig(analysis=AnalysisConfig(text_model=options.text))
+    checkpoint = options.checkpoint or checkpoint_at(None, options.text)
+    model = lddu_model.load(checkpoint, live_spec(config))
     pairs = compose(all_parts(), PAIRS, np.random.default_rng(5))
     tell("conflict", measure(model, pairs), options.out)
 

@@ -37,10 +37,10 @@ from lddu_model.config import read_config
 from lddu_model.data.sets import stacked_labels
 from lddu_model.evaluation import predict_all
 from lddu_model.report import git_commit
-from stream.config import ReplayConfig
-from stream.engines import SHIPPED_CHECKPOINT
+from stream.config import AnalysisConfig, PrepareConfig
+from stream.engines import checkpoint_at
 from stream.extractors import LazyExtractors
-from stream.spec import live_spec
+from stream.spec import WORDS, live_spec
 from workers.gate import Gate, GateConfig
 
 RESULTS = Path(__file__).resolve().parent / "results"
@@ -124,13 +124,13 @@ def measure(model: Model, sweeps: Iterable[Sweep]) -> list[dict[str, Any]]:
 PARTS = ("texts", "voices", "generated", "pictures")
 
 
-def all_sweeps(root: Path, parts: Sequence[str] = PARTS) -> Iterator[Sweep]:
+def all_sweeps(root: Path, config: PrepareConfig, parts: Sequence[str] = PARTS) -> Iterator[Sweep]:
     """Every kind of damage of `parts`, from the clips in `root`."""
     speakers = next(x for x in read_config(TRAINING).data if x.name == "emodb").validation_groups
-    extractors = LazyExtractors(ReplayConfig())
+    extractors = LazyExtractors(config)
     try:
         made: dict[str, Callable[[], Iterator[Sweep]]] = {
-            "texts": lambda: texts(root, extractors),
+            "texts": lambda: texts(root, config, extractors),
             "voices": lambda: voices(root, speakers, extractors),
             "generated": generated,
             "pictures": lambda: pictures(root, extractors),
@@ -160,14 +160,17 @@ def plot(rows: list[dict[str, Any]], path: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description="Does the model say less when it perceives less?")
     parser.add_argument("--data", type=Path, default=Path("../shared"), metavar="FOLDER")
-    parser.add_argument("--checkpoint", type=Path, default=SHIPPED_CHECKPOINT)
+    parser.add_argument("--text", choices=list(WORDS), default="minilm", help="text model")
+    parser.add_argument("--checkpoint", type=Path, help="default: the one that ships for it")
     parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS, help="parts of it")
     parser.add_argument("--out", type=Path, default=RESULTS / "corruption.json")
     options = parser.parse_args()
     lddu_model.use_threads(1)
-    model = lddu_model.load(options.checkpoint, live_spec(ReplayConfig()))
+    config = PrepareConfig(analysis=AnalysisConfig(text_model=options.text))
+    checkpoint = options.checkpoint or checkpoint_at(None, options.text)
+    model = lddu_model.load(checkpoint, live_spec(config))
     start = time.perf_counter()
-    rows = measure(model, all_sweeps(options.data, options.only))
+    rows = measure(model, all_sweeps(options.data, config, options.only))
     for row in rows:
         print(json.dumps(row))
     told = {

@@ -37,15 +37,15 @@ from lddu_model.data.shards import read_shards
 from lddu_model.evaluation import predict_all, score
 from lddu_model.report import git_commit
 from stream import inline
-from stream.config import PrepareConfig, ReplayConfig, SetConfig
+from stream.config import AnalysisConfig, PrepareConfig, ReplayConfig, SetConfig
 from stream.datasets import read_clips
-from stream.engines import SHIPPED_CHECKPOINT
+from stream.engines import checkpoint_at
 from stream.extractors import LazyExtractors
 from stream.graph import feature_stages
 from stream.graph_settings import align_config, vad_config
 from stream.media import open_media
 from stream.samples import Maker
-from stream.spec import live_spec
+from stream.spec import WORDS, live_spec
 from workers.descriptors import describe
 from workers.face_features import MEASURED, complete
 from workers.infer import to_sample
@@ -151,13 +151,15 @@ def _end(item: Message) -> float:
             return 0.0
 
 
-def segments(model: Model, root: Path, extractors: LazyExtractors) -> list[dict[str, Any]]:
+def segments(
+    model: Model, root: Path, extractors: LazyExtractors, analysis: AnalysisConfig
+) -> list[dict[str, Any]]:
     """MOSEI's labelled segments, one by one."""
     rows = []
     for split in ("train", "valid"):
         plain = {"name": "s", "kind": "segments", "path": "media/mosei", "mode": "windows"}
         chosen = SetConfig.model_validate({**plain, "split": split})
-        config = PrepareConfig()
+        config = PrepareConfig(analysis=analysis)
         maker = Maker(config, chosen, frozenset(MODALITIES), live_spec(config), extractors)
         for clip in read_clips(chosen, root):
             found = list(maker.of_clip(clip))
@@ -227,16 +229,16 @@ def _milliseconds(function: Any) -> float:
     return round(float(np.median(taken)) * 1e3, 2)
 
 
-def measure(model: Model, data: Path) -> dict[str, Any]:
+def measure(model: Model, data: Path, analysis: AnalysisConfig) -> dict[str, Any]:
     """Everything about the checkpoint itself."""
-    extractors = LazyExtractors(ReplayConfig())
+    extractors = LazyExtractors(ReplayConfig(analysis=analysis))
     try:
         return {
             "words, dev": words(model),
             "stills": stills(model, data / "media/stills", extractors),
             "talking": talking(model, data / "media/talking", extractors),
             "generated talkers": talkers(model, STREAMS),
-            "segments": segments(model, data, extractors),
+            "segments": segments(model, data, extractors, analysis),
             "ms": cost(model, extractors),
         }
     finally:
@@ -252,7 +254,8 @@ def voice() -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description="What the shipped checkpoint can do.")
     parser.add_argument("--data", type=Path, default=Path("../shared"), metavar="FOLDER")
-    parser.add_argument("--checkpoint", type=Path, default=SHIPPED_CHECKPOINT)
+    parser.add_argument("--text", choices=list(WORDS), default="minilm", help="text model")
+    parser.add_argument("--checkpoint", type=Path, help="default: the one that ships for it")
     parser.add_argument("--only", choices=["checkpoint", "voice"], help="keep the other's results")
     parser.add_argument("--out", type=Path, default=RESULTS, help="file of the results")
     options = parser.parse_args()
@@ -260,9 +263,13 @@ def main() -> None:
     told: dict[str, Any] = {"benchmark": "live_checkpoint"}
     if options.only and options.out.exists():
         told = json.loads(options.out.read_text(encoding="utf-8"))
+    analysis = AnalysisConfig(text_model=options.text)
+    checkpoint = options.checkpoint or checkpoint_at(None, options.text)
     parts = {
         "checkpoint": lambda: measure(
-            lddu_model.load(options.checkpoint, live_spec(ReplayConfig())), options.data
+            lddu_model.load(checkpoint, live_spec(ReplayConfig(analysis=analysis))),
+            options.data,
+            analysis,
         ),
         "voice": voice,
     }

@@ -156,9 +156,8 @@ def _first(found: Sequence[Sample], truth: Float32 | None) -> Sample:
     return replace(sample, labels=truth)
 
 
-def texts(root: Path, extractors: LazyExtractors) -> Iterator[Sweep]:
+def texts(root: Path, config: PrepareConfig, extractors: LazyExtractors) -> Iterator[Sweep]:
     """Comments of GoEmotions' dev part, misheard, and with words missing."""
-    config = PrepareConfig()
     maker = Maker(config, COMMENTS, frozenset({"words"}), live_spec(config), extractors)
     known = [each for each in read_comments(COMMENTS, root) if each.words]
     mishearing = Mishearing([comment.words for comment in known])

@@ -19,7 +19,7 @@ from stream.calls import Calls, Shared
 from stream.card import card_page, limits, read_card
 from stream.config import CONSENT_VERSION, Consent, ServeConfig
 from stream.doors import Doors
-from stream.engines import SHIPPED_CHECKPOINT
+from stream.engines import checkpoint_of
 from stream.group import Groups
 from stream.guards import MAX_BODY, add_headers, answer_in_json, limit_rate, only_own_page
 from stream.limits import OfferError, Rate
@@ -136,8 +136,7 @@ class Server:
 
     async def card(self, request: web.Request) -> web.Response:
         """The model card; with ``?part=limits`` what limits the model."""
-        checkpoint = self._config.model.checkpoint
-        card = read_card(Path(checkpoint) if checkpoint else SHIPPED_CHECKPOINT)
+        card = read_card(checkpoint_of(self._config))
         if request.query.get("part") == "limits":
             card = limits(card)
         return web.Response(text=card_page(card), content_type="text/html")

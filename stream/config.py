@@ -71,7 +71,7 @@ class AnalysisConfig(Section):
     asr_model: Literal["whisper-tiny.en", "whisper-base"] = "whisper-tiny.en"
     text_model: Literal["minilm", "e5-small"] = "minilm"
     """What makes vectors of words: minilm knows English, e5-small Chinese and English. A checkpoint
-    needs the one that it was trained with."""
+    needs the one that it was trained with; one ships for each."""
     max_segment: Annotated[float, Field(ge=1.5, le=28.0)] = 2.4
     """Speech is sent to transcription in segments of at most this many seconds."""
     words: bool = True
@@ -97,7 +97,7 @@ class DeviceConfig(Section):
 
 class ModelConfig(Section):
     checkpoint: str | None = None
-    """Folder of a checkpoint; none: the one that ships with the project."""
+    """Folder of a checkpoint; none: the one that ships for the text model."""
     weights: str | None = None
     """Folder with the weights of the extractors; none: the cache."""
 

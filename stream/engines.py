@@ -15,7 +15,7 @@ from lddu_model import FeatureSpec, Prediction, Sample
 from stream.config import StreamConfig
 from stream.extractors import LazyExtractors, face_engine, settings_of_words, weights_of
 from stream.smoothing import prior_of
-from stream.spec import live_spec
+from stream.spec import WORDS, live_spec
 from workers.face import FaceEngine
 from workers.filters import Float64
 from workers.infer import InferenceEngine, Model, Predict
@@ -27,7 +27,9 @@ from workers.transcribe import Hears
 from workers.voice import Encodes
 from workers.worker import Run, inline
 
-SHIPPED_CHECKPOINT = Path(lddu_model.__file__).parent / "checkpoints" / "live-v1"
+SHIPPED = Path(lddu_model.__file__).parent / "checkpoints"
+SHIPPED_CHECKPOINT = SHIPPED / "live-v1"
+"""The one for the text model that is configured by default."""
 
 THREADED = ("face", "transcribe", "voice", "text", "attribute")
 """Stages that take milliseconds or more: one thread each, shared by all sessions, in turn."""
@@ -132,7 +134,17 @@ class Engines:
 
 def checkpoint_of(config: StreamConfig) -> Path:
     """Where the checkpoint of `config` is."""
-    return Path(config.model.checkpoint) if config.model.checkpoint else SHIPPED_CHECKPOINT
+    return checkpoint_at(config.model.checkpoint, config.analysis.text_model)
+
+
+def checkpoint_at(named: str | None, text_model: str) -> Path:
+    """The folder that ``model.checkpoint`` names, if only by a file in it; where it names none, of
+    the checkpoint that ships for the words of `text_model`.
+    """
+    if named is None:
+        return SHIPPED / WORDS[text_model][0]
+    path = Path(named)
+    return path.parent if path.is_file() else path
 
 
 def _here(config: StreamConfig) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from typing import Any
 
 from stream.card import CardError, read_card
 from stream.config import ReplayConfig
-from stream.engines import SHIPPED_CHECKPOINT
+from stream.engines import SHIPPED_CHECKPOINT, checkpoint_at, checkpoint_of
 from stream.errors import ModelError
 from stream.record_types import SCHEMA
 
@@ -38,7 +38,7 @@ class Plan:
     @classmethod
     def of(cls, config: ReplayConfig, *, paced: bool = False) -> Plan:
         """Raises ``ModelError`` where there is no checkpoint."""
-        folder = folder_of(config.model.checkpoint)
+        folder = checkpoint_of(config)
         try:
             digest = sha256(folder / "model.json")
         except OSError as error:
@@ -114,14 +114,6 @@ def load(path: Path) -> RunRecord | None:
     return found if found.format == FORMAT else None
 
 
-def folder_of(checkpoint: str | None) -> Path:
-    """The folder that ``model.checkpoint`` names; it may also name the file in it."""
-    if checkpoint is None:
-        return SHIPPED_CHECKPOINT
-    path = Path(checkpoint)
-    return path.parent if path.is_file() else path
-
-
 def records_of(path: Path) -> Path:
     """Where the records are that the file `path` speaks of."""
     return path.with_name(f"{path.name.removesuffix(SUFFIX)}.jsonl")
@@ -148,7 +140,10 @@ def sha256(path: Path) -> str:
 
 def card(run: RunRecord | None) -> str | None:
     """The model card of the checkpoint that was used; None where it cannot be found any more."""
-    folder = folder_of(None if run is None else run.settings["model"]["checkpoint"])
+    folder = SHIPPED_CHECKPOINT
+    if run is not None:
+        settings = run.settings
+        folder = checkpoint_at(settings["model"]["checkpoint"], settings["analysis"]["text_model"])
     try:
         if run is not None and sha256(folder / "model.json") != run.model["sha256"]:
             return None
