@@ -45,10 +45,10 @@ class HmmConfig(Section):
     level_variance: NotNegative = 1.0
     temper: Positive = 1.0
     """Weight of a window."""
-    shared: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.6
-    """Correlation of the noise of windows that overlap all but completely. This and the weight were
-    chosen on streams of the clips of the checkpoint's validation speakers, with bursts of noise
-    (``benchmarks.temporal_clips``): few, so nothing there shows that they are best."""
+    shared: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
+    """Correlation of the noise of windows that overlap all but completely. On generated streams .6
+    to .8 are best; on those of real voices (``benchmarks.temporal_clips``) four checkpoints out of
+    four lose by it."""
 
 
 class EmaConfig(Section):
