@@ -60,6 +60,9 @@ class WindowConfig(Section):
     """How long after its end a live window waits for a source that lags."""
 
 
+TextModel = Literal["minilm", "e5-small"]
+
+
 class AnalysisConfig(Section):
     """How much is looked at, and how."""
 
@@ -69,7 +72,7 @@ class AnalysisConfig(Section):
     language: str | None = "en"
     """ISO 639-1 code; none: detected per segment (needs a multilingual model)."""
     asr_model: Literal["whisper-tiny.en", "whisper-base"] = "whisper-tiny.en"
-    text_model: Literal["minilm", "e5-small"] = "minilm"
+    text_model: TextModel = "minilm"
     """What makes vectors of words: minilm knows English, e5-small Chinese and English. A checkpoint
     needs the one that it was trained with; one ships for each."""
     max_segment: Annotated[float, Field(ge=1.5, le=28.0)] = 2.4

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 import lddu_model
+import stream
 from lddu_model.errors import CheckpointError
 from stream import inline
 from stream.config import ReplayConfig
@@ -137,6 +138,22 @@ def test_chinese_that_is_heard_has_vectors(models: Callable[[str], Path], shared
         assert sum(each.unknown_words for each in seen) == unknown * sum(
             each.words for each in seen
         )
+
+
+def test_chinese_is_estimated_by_the_checkpoint_that_ships_for_it(
+    models: Callable[[str], Path], shared: Path
+) -> None:
+    for name in ("whisper-base", "e5-small"):
+        models(name)
+    for text_model, unknown in (("e5-small", False), ("minilm", True)):
+        heard = {"asr_model": "whisper-base", "language": "zh", "text_model": text_model}
+        config = ReplayConfig.model_validate({"consent": {"words": True}, "analysis": heard})
+        records = list(stream.analyze(shared / "media/speech/f5_basic_ref_zh.wav", config))
+        said = "".join(each["text"] for each in records if each["type"] == "transcript")
+        assert any("\u4e00" <= letter <= "\u9fff" for letter in said)
+        states = [each for each in records if each["type"] == "state" and each["labels"]]
+        assert len(states) >= 5
+        assert all(("language" in each["reasons"]) == unknown for each in states)
 
 
 def test_a_process_of_its_own_says_which_languages(models: Callable[[str], Path]) -> None:

@@ -19,10 +19,10 @@ from lddu_model.data.shards import ShardWriter, read_shards
 from lddu_model.evaluation import score
 from lddu_model.train import main
 from stream import config as configuration
-from stream.config import PrepareConfig, ReplayConfig
-from stream.engines import SHIPPED_CHECKPOINT
+from stream.config import AnalysisConfig, PrepareConfig, ReplayConfig, TextModel
+from stream.engines import SHIPPED, SHIPPED_CHECKPOINT, checkpoint_of
 from stream.faces import face_sample, write_faces
-from stream.spec import LABELS, live_spec
+from stream.spec import LABELS, WORDS, live_spec
 from workers.face import FEATURE_NAMES, MEASURED, FaceEngine
 from workers.face_features import complete
 from workers.neutral import NeutralFace
@@ -37,12 +37,20 @@ def shipped() -> Model:
     return lddu_model.load(SHIPPED_CHECKPOINT, live_spec(ReplayConfig()))
 
 
-def test_shipped_checkpoint_is_small_and_its_card_up_to_date() -> None:
-    size = sum(path.stat().st_size for path in SHIPPED_CHECKPOINT.iterdir())
-    assert size < LARGEST
-    card = (SHIPPED_CHECKPOINT / "README.md").read_text(encoding="utf-8")
+@pytest.mark.parametrize("text_model", list(WORDS))
+def test_what_ships_fits_is_small_and_its_card_up_to_date(text_model: TextModel) -> None:
+    config = ReplayConfig(analysis=AnalysisConfig(text_model=text_model))
+    folder = checkpoint_of(config)
+    lddu_model.load(folder, live_spec(config))
+    assert sum(path.stat().st_size for path in folder.iterdir()) < LARGEST
+    card = (folder / "README.md").read_text(encoding="utf-8")
+    assert card.startswith(f"# Model card: {folder.name}\n")
     generated = card.partition(BEGIN)[2].partition(END)[0]
-    assert generated.strip() == tables(SHIPPED_CHECKPOINT).strip()
+    assert generated.strip() == tables(folder).strip()
+
+
+def test_all_that_ships_is_small() -> None:
+    assert sum(path.stat().st_size for path in SHIPPED.rglob("*")) < 25_000_000
 
 
 def test_windows_are_short_for_the_model() -> None:
