@@ -143,7 +143,8 @@ def card(run: RunRecord | None) -> str | None:
     folder = SHIPPED_CHECKPOINT
     if run is not None:
         settings = run.settings
-        folder = checkpoint_at(settings["model"]["checkpoint"], settings["analysis"]["text_model"])
+        text_model = settings.get("analysis", {}).get("text_model", "minilm")  # older: no choice
+        folder = checkpoint_at(settings["model"]["checkpoint"], text_model)
     try:
         if run is not None and sha256(folder / "model.json") != run.model["sha256"]:
             return None

@@ -168,7 +168,8 @@ async def told(changes: dict[float, int], seconds: float) -> tuple[list[Record],
 def test_a_call_that_is_not_analysed_says_so_and_nothing_else_and_comes_back() -> None:
     records, session = run(told({6.0: 4, 14.0: 0}, 22.0))
     states = [record for record in records if record["type"] == "state" and record["index"] >= 0]
-    paused = [state for state in states if 9.5 < state["t"] < 13.5]
+    # Words that are heard when it is over revise the last windows: those are estimates again.
+    paused = [state for state in states if 9.5 < state["t"] < 13.5 and not state["revision"]]
     after = [state for state in states if state["t"] > 14.0]
     assert len(paused) >= 12 and len(after) >= 12
     for state in paused:
