@@ -51,7 +51,7 @@ VARIANTS: dict[str, Variant] = {
 class Calibration:
     """Fitted on validation data: logit -> scale * logit + shift, spread -> scale**2 * spread, by
     what is there; stated variance -> variance_scale * variance ** variance_power. Novelty raises a
-    variance after that: validation data know nothing of it.
+    variance after that, and is no part of the fit.
     """
 
     scale: tuple[tuple[float, ...], ...]

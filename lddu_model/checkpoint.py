@@ -22,7 +22,7 @@ from lddu_model.errors import CheckpointError, ModelError
 from lddu_model.files import replacing, write_text
 from lddu_model.spec import FeatureSpec, differences
 
-FORMAT = 2
+FORMAT = 3
 JSON_NAME = "model.json"
 AGAIN = "restore the file, or train again: python -m lddu_model.train CONFIG"
 

@@ -141,7 +141,7 @@ def checkpoint_at(named: str | None, text_model: str) -> Path:
     """The folder that ``model.checkpoint`` names, if only by a file in it; where it names none, of
     the checkpoint that ships for the words of `text_model`.
     """
-    if named is None:
+    if not named:
         return SHIPPED / WORDS[text_model][0]
     path = Path(named)
     return path.parent if path.is_file() else path

@@ -136,7 +136,7 @@ FAULTS: dict[str, tuple[Callable[[Path], None], str]] = {
     "tensors empty": (cut("", 0.0), r"model-\w+\.safetensors cannot be read"),
     "unknown key": (change("colour", 1), r"model\.json is not a valid.*colour"),
     "wrong type": (change("thresholds", "high"), r"thresholds"),
-    "format": (change("format", 99), r"format 99, this version reads format 2"),
+    "format": (change("format", 99), r"format 99, this version reads format 3"),
     "variant": (change("variant", "papre"), r"unknown variant 'papre'"),
     "hyper": (change("hyper.widht", 3), r"model\.json: hyper-parameters.*\s.*widht"),
     "spec": (change("spec", {"name": "x"}), r"model\.json: not a feature spec"),
