@@ -49,6 +49,11 @@ WRITE_PERIOD_S = 0.25
 SYNC_PERIOD_S = 0.5
 """How long a written record waits until it would survive a loss of power."""
 
+STEADY = 4
+"""Writes in a row that must work until a person is told that the record goes on: on a disk that is
+nearly full what is small fits and the rest does not.
+"""
+
 SWEEP_PERIOD_S = 3600.0
 
 CAPACITY = 4096
@@ -261,14 +266,15 @@ class Recorder:
         folder = SessionFolder(self._root, session)
         writer = SessionWriter(folder, self.config, subject, key, media)
         told: str | None = "not yet"
-        dropped = 0
+        dropped, worked = 0, STEADY
         try:
             while True:
                 await asyncio.sleep(WRITE_PERIOD_S)
                 closed, batch = records.closed, records.take()
                 missed, dropped = records.dropped - dropped, records.dropped
                 reason = await self._run(partial(writer.write, batch, missed))
-                if reason != told:
+                worked = 0 if reason else worked + 1
+                if reason != told and (reason or worked >= STEADY):
                     tell(reason)
                     if told == "not yet":
                         self.counts["started"] += 1

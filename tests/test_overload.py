@@ -142,6 +142,7 @@ def test_processor_time_is_known_after_a_long_stall(monkeypatch: pytest.MonkeyPa
 
 def test_a_call_that_holds_too_much_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(overload, "MB", 1)  # 64 bytes: any picture that waits
+    monkeypatch.setattr(overload, "PERIOD_S", 0.01)  # it waits for a moment only
 
     async def run() -> list[dict[str, Any]]:
         async with serving() as url:

@@ -15,12 +15,12 @@ from typing import Any
 import pytest
 from aiohttp import ClientSession
 
-from stream import record_files, session_index
+from stream import record_files, recorder, session_index
 from stream.earlier import as_now
 from stream.errors import run_command
 from stream.record_files import RecordError, SessionFolder, Summary, sessions
 from stream.record_log import LogWriter, encode
-from stream.recorder import Recorder
+from stream.recorder import Recorder, SessionWriter
 from stream.records import end
 from stream.sections import RecordConfig
 from stream.session_index import Index
@@ -215,13 +215,13 @@ def test_a_disk_that_fails_is_told_and_nothing_recorded_is_lost(
         full[0] = True
 
     monkeypatch.setattr(LogWriter, "append", refuse)
-    told = record(config(tmp_path), "s", [HELLO, *map(state, range(160))], meanwhile=fill)
+    told = record(config(tmp_path), "s", [HELLO, *map(state, range(600))], meanwhile=fill)
     assert told == [None, "disk_full", None]
     stored = list(SessionFolder(tmp_path, "s").records())
     indices = [one["index"] for one in stored if one["type"] == "state"]
     [lost] = [one for one in stored if one["type"] == "lost"]
-    assert 0 < lost["records"] == 160 - len(indices)
-    assert indices[:79] == list(range(79))
+    assert 0 < lost["records"] == 600 - len(indices)
+    assert indices[:299] == list(range(299))
     assert stored[-1]["type"] == "end"
 
 
@@ -403,6 +403,24 @@ def test_server_sweeps_when_it_starts(tmp_path: Path, monkeypatch: pytest.Monkey
 
     assert asyncio.run(run()) == 0
     assert found_in(tmp_path) == []
+
+
+def test_a_disk_that_is_nearly_full_does_not_flicker(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is small may fit where the rest did not."""
+    full = "disk_full"
+    answers = [None, full, None, full, None, None, None, full, *[None] * 20, full, *[None] * 20]
+
+    def write(_: SessionWriter, records: object, dropped: int) -> str | None:
+        del records, dropped
+        return answers.pop(0) if answers else None
+
+    monkeypatch.setattr(SessionWriter, "write", write)
+    monkeypatch.setattr(recorder, "WRITE_PERIOD_S", 0.001)
+    told = record(config(tmp_path), "s", [state(i) for i in range(200)])
+    assert not answers
+    assert told == [None, full, None, full, None]
 
 
 def test_index_is_made_anew_and_sessions_that_were_cut_off_are_found(folder: Path) -> None:
