@@ -106,11 +106,11 @@ def test_a_full_disk_is_told_and_the_call_goes_on(tmp_path: Path) -> None:
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of four megabytes, where such a one may be mounted: a minute of media."""
+    """A file system of one megabyte, where such a one may be mounted."""
     folder = tmp_path / "disk"
     folder.mkdir()
     made = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(folder)],
+        ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)],
         check=False,
         capture_output=True,
     )
