@@ -83,10 +83,14 @@ def fit_probability(
         [shared, own], max_iter=300, line_search_fn="strong_wolfe", tolerance_grad=1e-9
     )
 
+    def bounded() -> tuple[torch.Tensor, torch.Tensor]:
+        log_scale, shift = shared + own
+        return log_scale.exp().clamp(MIN_SCALE, MAX_SCALE), shift
+
     def cost() -> torch.Tensor:
         solver.zero_grad()
-        log_scale, shift = (shared + own)[:, which]
-        scale = log_scale.exp()
+        scale, shift = bounded()
+        scale, shift = scale[which], shift[which]
         p = moderated(x * scale + shift, v * scale.square())
         value = functional.binary_cross_entropy_with_logits(p, y, reduction="none")
         departure = OWN * own.square().sum(dim=1, keepdim=True)
@@ -96,9 +100,9 @@ def fit_probability(
         return loss
 
     solver.step(cost)  # type: ignore[no-untyped-call]  # torch is partly typed
-    log_scale, shift = (shared + own).detach()
-    scale = log_scale.exp().clamp(MIN_SCALE, MAX_SCALE)
-    scale[0], shift[0] = 1.0, 0.0
+    with torch.no_grad():
+        scale, shift = bounded()
+        scale[0], shift[0] = 1.0, 0.0
     return scale.float().numpy(), shift.float().numpy()
 
 

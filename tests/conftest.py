@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import torch
 from hypothesis import settings
 
 from stream import models as weights
@@ -45,6 +46,12 @@ def models() -> Callable[[str], Path]:
             pytest.skip(f"{name} is not there; {error.hint}")
 
     return path
+
+
+@pytest.fixture(autouse=True)
+def _same_weights() -> None:
+    """New networks are the same whatever ran before."""
+    torch.manual_seed(0)
 
 
 @pytest.fixture(autouse=True)

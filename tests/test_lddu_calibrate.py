@@ -7,9 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 import lddu_model
 from lddu_model.calibrate import main
+from lddu_model.calibration import MAX_SCALE
 from lddu_model.checkpoint import save
 from lddu_model.data.sets import stacked_labels
 from lddu_model.errors import run_command
@@ -40,6 +42,20 @@ def test_other_base_rates_are_met(checkpoint: Path, tmp_path: Path) -> None:
     assert "mine" in (tmp_path / "new" / "README.md").read_text()
     for name, tensor in before.net.state_dict().items():
         assert tensor.equal(after.net.state_dict()[name]), name
+
+
+@pytest.mark.parametrize("seed", [10, 32, 56])
+def test_base_rates_are_met_by_what_hardly_says_anything(seed: int) -> None:
+    """A network whose logits hardly differ wants a larger scale than there may be."""
+    torch.manual_seed(seed)
+    model = lddu_model.create("default", SPEC, LABELS, SMALL)
+    samples = [
+        replace(s, labels=1 - s.labels) for s in toy_samples(400, seed=4) if s.labels is not None
+    ]
+    said = choose(model, {"toy": samples})["toy"]
+    assert np.max(model.calibration.scale) == pytest.approx(MAX_SCALE)
+    rate = stacked_labels(samples).mean(axis=0)
+    np.testing.assert_allclose(said.probability.mean(axis=0), rate, atol=0.01)
 
 
 def test_other_base_rates_of_what_is_seen_alone_are_met() -> None:
