@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import aioice.ice
@@ -338,9 +339,10 @@ def test_numbers_that_wrap_and_a_size_that_changes_cost_nothing(
     assert not call.got.gaps
     assert not call.peer.clock.counts["jumps"]
     assert call.peer.counts["audio"]["packets_lost"] == 0
-    heard = sum(len(chunk.samples) for chunk in call.got.audio) / 16_000
-    # Where a busy machine is late with the first packets, the clock comes back from that.
-    assert heard == pytest.approx(call.got.audio[-1].t1 - call.got.audio[0].t0, abs=0.15)
+    moved = [later.t0 - chunk.t1 for chunk, later in pairwise(call.got.audio)]
+    assert sum(max(each, 0.0) for each in moved) < 0.03
+    # A clock without reports goes by arrival: it comes back from first packets that were late.
+    assert sum(min(each, 0.0) for each in moved) > -0.15
     times = [frame.t for frame in call.got.video]
     assert times == sorted(times)
     assert {frame.image.shape for frame in call.got.video} == {(90, 160, 3), (180, 320, 3)}
